@@ -1,0 +1,1 @@
+//! The shape of ostree-ext's API on top of `import-oci`.

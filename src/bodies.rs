@@ -1,0 +1,367 @@
+//! File bodies between the moment a layer is read and the moment their label is known.
+//!
+//! An ostree object's checksum covers the label, and the label comes from a policy that lies in
+//! the final image: bodies must wait. They wait in *stores*: spooled to an unlinked file
+//! ([`Spool`]), in memory ([`MemoryStore`]), or where they already lie (an unpacked root, a repo's
+//! objects). [`Bodies`] finds each by its [`BodyId`]; memory stays bounded whatever the image size.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+/// Names one body of a [`Bodies`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BodyId {
+    /// Which store holds it.
+    pub store: u32,
+    /// Which body of that store.
+    pub index: u32,
+}
+
+/// A place where bodies lie, readable from many threads.
+pub trait BodyStore: Send + Sync + fmt::Debug {
+    /// Size in bytes of body `index`.
+    fn size(&self, index: u32) -> u64;
+
+    /// Reads body `index` from `offset` on into `buffer`; 0 at its end. It may read less than asked.
+    fn read_at(&self, index: u32, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+}
+
+/// Where the reader of a layer puts the bodies it meets, one after the other.
+pub trait BodySink {
+    /// Takes in the next bytes of the body under way.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Takes in `length` zero bytes (a hole of a sparse file).
+    fn write_zeros(&mut self, length: u64) -> io::Result<()>;
+
+    /// Ends the body under way and names it. The next byte starts another.
+    fn finish(&mut self) -> io::Result<BodyId>;
+}
+
+/// Every body of an image.
+#[derive(Debug)]
+pub struct Bodies {
+    stores: Vec<Box<dyn BodyStore>>,
+    added: MemoryStore,
+}
+
+/// The store number of bodies that were added by [`Bodies::add`].
+const ADDED: u32 = u32::MAX;
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
+impl Bodies {
+    /// Bodies in these stores; [`BodyId::store`] is an index into them.
+    pub fn new(stores: Vec<Box<dyn BodyStore>>) -> Self {
+        Self {
+            stores,
+            added: MemoryStore::new(ADDED),
+        }
+    }
+
+    /// Adds a body that the image did not hold.
+    pub fn add(&mut self, bytes: &[u8]) -> BodyId {
+        self.added.push(bytes.into())
+    }
+
+    /// Size in bytes.
+    pub fn size(&self, id: BodyId) -> u64 {
+        self.store(id).size(id.index)
+    }
+
+    /// The whole body. For bodies that a fixup or a policy reader looks into, not for streaming:
+    /// more than `limit` bytes are an error.
+    pub fn read(&self, id: BodyId, limit: u64) -> io::Result<Vec<u8>> {
+        let size = self.size(id);
+        if size > limit {
+            return Err(io::Error::other(format!(
+                "{size} bytes, more than the {limit} that are looked into"
+            )));
+        }
+        let mut bytes = Vec::with_capacity(size as usize);
+        self.reader(id).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Streams a body.
+    pub fn reader(&self, id: BodyId) -> BodyReader<'_> {
+        BodyReader {
+            store: self.store(id),
+            index: id.index,
+            offset: 0,
+        }
+    }
+
+    /// Reads a body from `offset` on; see [`BodyStore::read_at`].
+    pub fn read_at(&self, id: BodyId, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.store(id).read_at(id.index, offset, buffer)
+    }
+
+    fn store(&self, id: BodyId) -> &dyn BodyStore {
+        match id.store {
+            ADDED => &self.added,
+            store => &*self.stores[store as usize],
+        }
+    }
+}
+
+/// Streams one body from its start.
+#[derive(Debug)]
+pub struct BodyReader<'a> {
+    store: &'a dyn BodyStore,
+    index: u32,
+    offset: u64,
+}
+
+impl Read for BodyReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.store.read_at(self.index, self.offset, buffer)?;
+        self.offset += n as u64;
+        Ok(n)
+    }
+}
+
+/// Bodies in memory: small ones that fixups add, and those of tests.
+#[derive(Debug)]
+pub struct MemoryStore {
+    store: u32,
+    bodies: Vec<Box<[u8]>>,
+    current: Vec<u8>,
+}
+
+impl MemoryStore {
+    /// An empty store whose bodies carry `store` in their [`BodyId`].
+    pub fn new(store: u32) -> Self {
+        Self {
+            store,
+            bodies: Vec::new(),
+            current: Vec::new(),
+        }
+    }
+
+    /// Adds a body.
+    pub fn push(&mut self, bytes: Box<[u8]>) -> BodyId {
+        let index = u32::try_from(self.bodies.len()).expect("fewer than 2^32 bodies");
+        self.bodies.push(bytes);
+        BodyId {
+            store: self.store,
+            index,
+        }
+    }
+}
+
+impl BodyStore for MemoryStore {
+    fn size(&self, index: u32) -> u64 {
+        self.bodies[index as usize].len() as u64
+    }
+
+    fn read_at(&self, index: u32, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let body = &self.bodies[index as usize];
+        let rest = &body[(offset as usize).min(body.len())..];
+        let n = rest.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&rest[..n]);
+        Ok(n)
+    }
+}
+
+impl BodySink for MemoryStore {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.current.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn write_zeros(&mut self, length: u64) -> io::Result<()> {
+        let length = usize::try_from(length).map_err(io::Error::other)?;
+        self.current.resize(self.current.len() + length, 0);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<BodyId> {
+        let body = std::mem::take(&mut self.current).into_boxed_slice();
+        Ok(self.push(body))
+    }
+}
+
+/// Bodies one after the other in an unlinked file. Nothing is left behind, however the process
+/// ends. Holes stay holes.
+#[derive(Debug)]
+pub struct Spool {
+    store: u32,
+    file: File,
+    /// Bytes not yet in the file; they belong at `written`.
+    pending: Vec<u8>,
+    written: u64,
+    /// Where each body ends; it starts where the one before it ends.
+    ends: Vec<u64>,
+}
+
+/// How many bytes a [`Spool`] collects before it writes them.
+const SPOOL_BUFFER: usize = 256 * 1024;
+
+impl Spool {
+    /// A spool in `directory`, whose bodies carry `store` in their [`BodyId`].
+    pub fn new(store: u32, directory: &Path) -> Result<Self> {
+        let file = tempfile::tempfile_in(directory)
+            .with_context(|| format!("creating a spool file in {}", directory.display()))?;
+        Ok(Self {
+            store,
+            file,
+            pending: Vec::with_capacity(SPOOL_BUFFER),
+            written: 0,
+            ends: Vec::new(),
+        })
+    }
+
+    fn position(&self) -> u64 {
+        self.written + self.pending.len() as u64
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all_at(&self.pending, self.written)?;
+        self.written += self.pending.len() as u64;
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// Ends the spool: writes what is pending and frees the buffer. To be called once, after the
+    /// last body and before the first read.
+    pub fn seal(mut self) -> io::Result<Self> {
+        self.flush()?;
+        self.pending = Vec::new();
+        self.file.set_len(self.written)?;
+        Ok(self)
+    }
+
+    fn extent(&self, index: u32) -> (u64, u64) {
+        let index = index as usize;
+        let start = index.checked_sub(1).map_or(0, |i| self.ends[i]);
+        (start, self.ends[index])
+    }
+}
+
+impl BodySink for Spool {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.pending.len() + bytes.len() > SPOOL_BUFFER {
+            self.flush()?;
+        }
+        if bytes.len() >= SPOOL_BUFFER {
+            self.file.write_all_at(bytes, self.written)?;
+            self.written += bytes.len() as u64;
+        } else {
+            self.pending.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    fn write_zeros(&mut self, length: u64) -> io::Result<()> {
+        self.flush()?;
+        self.written = self
+            .written
+            .checked_add(length)
+            .filter(|&end| i64::try_from(end).is_ok())
+            .ok_or_else(|| io::Error::other("sparse file larger than a file can be"))?;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<BodyId> {
+        let index = u32::try_from(self.ends.len()).map_err(io::Error::other)?;
+        self.ends.push(self.position());
+        Ok(BodyId {
+            store: self.store,
+            index,
+        })
+    }
+}
+
+impl BodyStore for Spool {
+    fn size(&self, index: u32) -> u64 {
+        let (start, end) = self.extent(index);
+        end - start
+    }
+
+    fn read_at(&self, index: u32, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let (start, end) = self.extent(index);
+        let left = (end - start).saturating_sub(offset);
+        let n = left.min(buffer.len() as u64) as usize;
+        if n == 0 {
+            return Ok(0);
+        }
+        self.file.read_at(&mut buffer[..n], start + offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(sink: &mut dyn BodySink) -> [BodyId; 4] {
+        sink.write(b"first").unwrap();
+        let first = sink.finish().unwrap();
+        let empty = sink.finish().unwrap();
+        sink.write(b"a").unwrap();
+        sink.write_zeros(3).unwrap();
+        sink.write(b"b").unwrap();
+        sink.write_zeros(2).unwrap();
+        let sparse = sink.finish().unwrap();
+        let big = vec![7; SPOOL_BUFFER + 1];
+        sink.write(b"x").unwrap();
+        sink.write(&big).unwrap();
+        [first, empty, sparse, sink.finish().unwrap()]
+    }
+
+    fn check(store: Box<dyn BodyStore>, ids: [BodyId; 4]) {
+        let bodies = Bodies::new(vec![store]);
+        assert_eq!(bodies.read(ids[0], 5).unwrap(), b"first");
+        assert_eq!(bodies.read(ids[1], 0).unwrap(), b"");
+        assert_eq!(bodies.read(ids[2], 100).unwrap(), b"a\0\0\0b\0\0");
+        assert_eq!(bodies.size(ids[3]), SPOOL_BUFFER as u64 + 2);
+        let big = bodies.read(ids[3], u64::MAX).unwrap();
+        assert!(big[0] == b'x' && big[1..].iter().all(|&b| b == 7));
+        assert!(bodies.read(ids[0], 4).is_err(), "over the limit");
+    }
+
+    #[test]
+    fn memory() {
+        let mut store = MemoryStore::new(0);
+        let ids = fill(&mut store);
+        check(Box::new(store), ids);
+    }
+
+    #[test]
+    fn spool() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut spool = Spool::new(0, directory.path()).unwrap();
+        let ids = fill(&mut spool);
+        check(Box::new(spool.seal().unwrap()), ids);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn trailing_hole_is_read_as_zeros() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut spool = Spool::new(0, directory.path()).unwrap();
+        spool.write_zeros(1 << 30).unwrap();
+        let id = spool.finish().unwrap();
+        assert!(spool.write_zeros(u64::MAX).is_err());
+        let bodies = Bodies::new(vec![Box::new(spool.seal().unwrap())]);
+        let mut buffer = [1; 8];
+        assert_eq!(bodies.read_at(id, (1 << 30) - 4, &mut buffer).unwrap(), 4);
+        assert_eq!(buffer, [0, 0, 0, 0, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn added_bodies_stand_beside_stores() {
+        let mut bodies = Bodies::default();
+        let id = bodies.add(b"new");
+        assert_eq!(bodies.read(id, 3).unwrap(), b"new");
+    }
+}

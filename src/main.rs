@@ -1,0 +1,3 @@
+//! The `import-oci` command.
+
+fn main() {}

@@ -1,0 +1,6 @@
+//! The merged tree of an image.
+pub mod merge;
+
+/// Placeholder.
+#[derive(Debug, Default)]
+pub struct Tree;

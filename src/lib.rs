@@ -12,4 +12,6 @@ pub mod path;
 pub mod repo;
 pub mod report;
 pub mod source;
+#[cfg(test)]
+mod testing;
 pub mod tree;

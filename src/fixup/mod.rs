@@ -1,1 +1,160 @@
-//! Placeholder.
+//! What must change in a merged tree so that it boots: one quirk, one file, in this order.
+//!
+//! A fixup is a pure function on an [`Image`]: no disk, no process. It is idempotent, and
+//! whatever it does is a line of the report.
+
+mod etc;
+mod special_files;
+mod toplevel;
+mod xattrs;
+
+use anyhow::{Context as _, Result};
+
+use crate::bodies::Bodies;
+use crate::path::ImagePath;
+use crate::report::{Action, Report};
+use crate::tree::Tree;
+
+pub use etc::EtcConflict;
+
+/// An image on its way to a commit.
+#[derive(Debug)]
+pub struct Image {
+    /// The merged tree.
+    pub tree: Tree,
+    /// The content of its files.
+    pub bodies: Bodies,
+    /// What the user chose.
+    pub options: FixupOptions,
+}
+
+/// What a user can choose about fixups.
+#[derive(Debug, Clone, Default)]
+pub struct FixupOptions {
+    /// Which of `/etc` and `/usr/etc` wins where both hold a path.
+    pub etc_conflict: EtcConflict,
+    /// Names of fixups that are left out.
+    pub skip: Vec<String>,
+}
+
+/// One repair.
+pub trait Fixup: Sync {
+    /// Its name in reports and for `--skip-fixup`.
+    fn name(&self) -> &'static str;
+
+    /// One line for the help.
+    fn summary(&self) -> &'static str;
+
+    /// Repairs `image`; each change is a note of `report`. An error names the path and the way out.
+    fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()>;
+}
+
+/// Every fixup, in the order in which they are applied.
+pub const FIXUPS: &[&dyn Fixup] = &[
+    &special_files::SpecialFiles,
+    &xattrs::CleanXattrs,
+    &toplevel::Toplevel,
+    &etc::MoveEtc,
+];
+
+/// Applies all of [`FIXUPS`] that [`FixupOptions::skip`] does not name.
+pub fn apply_all(image: &mut Image, report: &mut Report) -> Result<()> {
+    for fixup in FIXUPS {
+        let name = fixup.name();
+        if image.options.skip.iter().any(|skip| skip == name) {
+            tracing::info!("fixup {name} is skipped");
+            continue;
+        }
+        fixup
+            .apply(image, report)
+            .with_context(|| format!("fixup {name}"))?;
+    }
+    Ok(())
+}
+
+/// Removes `path` and what lies below it, and notes each path as dropped.
+fn drop_subtree(
+    tree: &mut Tree,
+    path: &ImagePath,
+    by: &'static str,
+    why: &str,
+    report: &mut Report,
+) {
+    for (below, _) in tree.walk_from(path) {
+        report.note(by, Action::Dropped, &below, why);
+    }
+    tree.remove(path);
+}
+
+#[cfg(test)]
+mod testing {
+    use super::*;
+    use crate::testing::{Layers, list};
+
+    /// What a fixup makes of an image: the listing, and the notes as `action path`.
+    pub fn run(
+        fixup: &dyn Fixup,
+        layers: Layers,
+        options: FixupOptions,
+    ) -> Result<(Vec<String>, Vec<String>)> {
+        let (tree, bodies) = layers.merge();
+        let mut image = Image {
+            tree,
+            bodies,
+            options,
+        };
+        let mut report = Report::default();
+        fixup.apply(&mut image, &mut report)?;
+        let once = list(&image.tree, &image.bodies);
+        let notes = report
+            .notes()
+            .iter()
+            .map(|n| format!("{} {}", n.action, n.path))
+            .collect();
+        let mut again = Report::default();
+        fixup.apply(&mut image, &mut again)?;
+        assert_eq!(list(&image.tree, &image.bodies), once, "not idempotent");
+        Ok((once, notes))
+    }
+
+    #[track_caller]
+    pub fn check(fixup: &dyn Fixup, layers: Layers, tree: &[&str], notes: &[&str]) {
+        let (found_tree, found_notes) = run(fixup, layers, FixupOptions::default()).unwrap();
+        assert_eq!(found_tree, tree);
+        assert_eq!(found_notes, notes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Layers, image_path, list};
+
+    #[test]
+    fn names_are_unique_and_can_be_skipped() {
+        let mut names: Vec<_> = FIXUPS.iter().map(|f| f.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), FIXUPS.len());
+
+        let (tree, bodies) = Layers::new().file("etc/x", "").merge();
+        let mut image = Image {
+            tree,
+            bodies,
+            options: FixupOptions {
+                skip: names.iter().map(|&n| n.to_owned()).collect(),
+                ..FixupOptions::default()
+            },
+        };
+        let mut report = Report::default();
+        apply_all(&mut image, &mut report).unwrap();
+        assert_eq!(
+            list(&image.tree, &image.bodies),
+            ["/etc/ 755", "/etc/x 644 \"\""]
+        );
+        image.options.skip.clear();
+        apply_all(&mut image, &mut report).unwrap();
+        assert!(image.tree.lookup(&image_path("usr/etc/x")).is_some());
+        assert!(image.tree.lookup(&image_path("sysroot")).is_some());
+    }
+}

@@ -1,0 +1,216 @@
+//! The directories at the top that a booted ostree system mounts over or looks into.
+
+use anyhow::{Result, bail};
+
+use super::{Fixup, Image, drop_subtree};
+use crate::metadata::Metadata;
+use crate::path::ImagePath;
+use crate::report::{Action, Report};
+use crate::tree::{Content, Inode};
+
+/// Empties and makes the API directories, makes `/sysroot`, and links `/ostree` into it.
+#[derive(Debug)]
+pub struct Toplevel;
+
+/// Directories that systemd mounts a file system over, with the mode they are made with:
+/// whatever an image has in them is never seen.
+const MOUNTED_OVER: &[(&str, u32)] = &[
+    ("dev", 0o755),
+    ("proc", 0o755),
+    ("run", 0o755),
+    ("sys", 0o755),
+    ("tmp", 0o1777),
+];
+
+impl Fixup for Toplevel {
+    fn name(&self) -> &'static str {
+        "toplevel"
+    }
+
+    fn summary(&self) -> &'static str {
+        "empty /dev, /proc, /run, /sys and /tmp; make /sysroot and the /ostree link"
+    }
+
+    fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
+        for &(name, mode) in MOUNTED_OVER {
+            let path = top(name);
+            if self.ensure_directory(image, &path, mode, report)? {
+                self.empty(image, &path, "a file system is mounted over it", report);
+            }
+        }
+        self.ensure_directory(image, &top("boot"), 0o755, report)?;
+        self.ensure_directory(image, &top("var"), 0o755, report)?;
+        let sysroot = top("sysroot");
+        if !self.ensure_directory(image, &sysroot, 0o755, report)? {
+            bail!("/sysroot is a symbolic link; the physical root is mounted there at boot");
+        }
+        self.empty(
+            image,
+            &sysroot,
+            "the physical root is mounted over it",
+            report,
+        );
+        self.link_ostree(image, report)
+    }
+}
+
+impl Toplevel {
+    /// Makes `path` a directory where it is not. `false`: it is a link, which is left alone.
+    fn ensure_directory(
+        &self,
+        image: &mut Image,
+        path: &ImagePath,
+        mode: u32,
+        report: &mut Report,
+    ) -> Result<bool> {
+        match image
+            .tree
+            .lookup(path)
+            .map(|id| &image.tree.inode(id).content)
+        {
+            Some(Content::Directory(_)) => return Ok(true),
+            Some(Content::Symlink(_)) => return Ok(false),
+            Some(_) => report.note(self.name(), Action::Dropped, path, "not a directory"),
+            None => {}
+        }
+        let directory = Inode {
+            metadata: Metadata {
+                mode,
+                ..Metadata::default()
+            },
+            content: Content::empty_directory(),
+        };
+        image.tree.insert(path, directory)?;
+        let detail = format!("directory, mode {mode:04o}");
+        report.note(self.name(), Action::Added, path, detail);
+        Ok(true)
+    }
+
+    fn empty(&self, image: &mut Image, path: &ImagePath, why: &str, report: &mut Report) {
+        let children = image
+            .tree
+            .lookup(path)
+            .and_then(|id| image.tree.children(id));
+        let names: Vec<_> = children
+            .into_iter()
+            .flat_map(|c| c.keys().cloned())
+            .collect();
+        for name in names {
+            drop_subtree(&mut image.tree, &path.join(&name), self.name(), why, report);
+        }
+    }
+
+    fn link_ostree(&self, image: &mut Image, report: &mut Report) -> Result<()> {
+        let path = top("ostree");
+        match image
+            .tree
+            .lookup(&path)
+            .map(|id| &image.tree.inode(id).content)
+        {
+            Some(Content::Symlink(_)) => return Ok(()),
+            Some(Content::Directory(children)) if !children.is_empty() => bail!(
+                "/ostree is a directory with content; on an ostree system it must be a link to sysroot/ostree: remove it from the image"
+            ),
+            _ => {}
+        }
+        let link = Inode {
+            metadata: Metadata {
+                mode: 0o777,
+                ..Metadata::default()
+            },
+            content: Content::Symlink((*b"sysroot/ostree").into()),
+        };
+        image.tree.insert(&path, link)?;
+        report.note(self.name(), Action::Added, &path, "link to sysroot/ostree");
+        Ok(())
+    }
+}
+
+fn top(name: &str) -> ImagePath {
+    ImagePath::root().join(name.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::FixupOptions;
+    use super::super::testing::{check, run};
+    use super::*;
+    use crate::testing::Layers;
+
+    #[test]
+    fn makes_what_is_missing() {
+        check(
+            &Toplevel,
+            Layers::new(),
+            &[
+                "/boot/ 755",
+                "/dev/ 755",
+                "/ostree -> sysroot/ostree",
+                "/proc/ 755",
+                "/run/ 755",
+                "/sys/ 755",
+                "/sysroot/ 755",
+                "/tmp/ 1777",
+                "/var/ 755",
+            ],
+            &[
+                "added /dev",
+                "added /proc",
+                "added /run",
+                "added /sys",
+                "added /tmp",
+                "added /boot",
+                "added /var",
+                "added /sysroot",
+                "added /ostree",
+            ],
+        );
+    }
+
+    #[test]
+    fn empties_but_keeps_modes_and_links() {
+        check(
+            &Toplevel,
+            Layers::new()
+                .dir("boot", 0o700)
+                .file("boot/vmlinuz", "kept")
+                .dir("dev", 0o711)
+                .dir("dev/pts", 0o755)
+                .file("dev/pts/0", "")
+                .file("proc", "odd")
+                .dir("run", 0o755)
+                .dir("sys", 0o555)
+                .file("sysroot/x", "")
+                .symlink("tmp", "var/tmp")
+                .dir("var/tmp", 0o1777)
+                .symlink("ostree", "sysroot/ostree"),
+            &[
+                "/boot/ 700",
+                "/boot/vmlinuz 644 \"kept\"",
+                "/dev/ 711",
+                "/ostree -> sysroot/ostree",
+                "/proc/ 755",
+                "/run/ 755",
+                "/sys/ 555",
+                "/sysroot/ 755",
+                "/tmp -> var/tmp",
+                "/var/ 755",
+                "/var/tmp/ 1777",
+            ],
+            &[
+                "dropped /dev/pts",
+                "dropped /dev/pts/0",
+                "dropped /proc",
+                "added /proc",
+                "dropped /sysroot/x",
+            ],
+        );
+    }
+
+    #[test]
+    fn refuses_a_filled_ostree_directory() {
+        let layers = Layers::new().file("ostree/repo/config", "");
+        let error = run(&Toplevel, layers, FixupOptions::default()).unwrap_err();
+        assert!(error.to_string().contains("/ostree"), "{error}");
+    }
+}

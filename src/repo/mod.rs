@@ -1,1 +1,200 @@
-//! Placeholder.
+//! The only writer of ostree repos.
+//!
+//! A [`Repo`] is opened, a [`Transaction`] begun, objects and a commit written, refs set, and all
+//! of it committed at once: refs move last. A transaction that is dropped leaves refs and objects
+//! as they were. Durability and reserved space are libostree's business and follow the repo's own
+//! configuration.
+
+mod commit;
+mod error;
+mod parallel;
+mod transaction;
+mod worker;
+mod write;
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context as _, Result};
+use ostree::gio;
+
+use crate::digest::Digest;
+
+pub use commit::{CommitSpec, MetadataValue};
+pub use error::RepoError;
+pub use transaction::{Statistics, Transaction};
+pub use write::{FileObject, WriteProgress};
+
+/// How a repo stores objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// As the files they are: a system repo. Needs root.
+    Bare,
+    /// As files of one user, owner and xattrs in an xattr of theirs.
+    BareUser,
+    /// Compressed, to be served over HTTP.
+    Archive,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bare => "bare",
+            Self::BareUser => "bare-user",
+            Self::Archive => "archive",
+        })
+    }
+}
+
+impl FromStr for Mode {
+    type Err = RepoError;
+
+    fn from_str(name: &str) -> Result<Self, RepoError> {
+        match name {
+            "bare" => Ok(Self::Bare),
+            "bare-user" => Ok(Self::BareUser),
+            "archive" | "archive-z2" => Ok(Self::Archive),
+            _ => Err(RepoError::UnsupportedMode(name.to_owned())),
+        }
+    }
+}
+
+/// An open repo that can hold what we write. Clones are handles of the same open repo.
+#[derive(Debug, Clone)]
+pub struct Repo {
+    inner: ostree::Repo,
+    path: PathBuf,
+    mode: Mode,
+    threads: NonZeroUsize,
+}
+
+impl Repo {
+    /// Opens the repo at `path` for writing.
+    ///
+    /// # Errors
+    /// [`RepoError::NotARepo`], [`RepoError::UnsupportedMode`], [`RepoError::NotWritable`], or
+    /// what else libostree says.
+    pub fn open(path: &Path) -> Result<Self> {
+        let inner = ostree::Repo::new_for_path(path);
+        inner.open(gio::Cancellable::NONE).map_err(|error| {
+            if error.matches(gio::IOErrorEnum::NotFound) {
+                RepoError::NotARepo(path.to_owned()).into()
+            } else {
+                anyhow::Error::new(error).context(format!("opening the repo {}", path.display()))
+            }
+        })?;
+        let mode = configured_mode(&inner).with_context(|| path.display().to_string())?;
+        inner
+            .is_writable()
+            .map_err(|error| RepoError::NotWritable(path.to_owned(), error))?;
+        Ok(Self {
+            inner,
+            path: path.to_owned(),
+            mode,
+            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        })
+    }
+
+    /// Makes a repo at `path`, whose parent must exist, and opens it. A repo of the same mode that
+    /// is there already is opened as it is.
+    ///
+    /// # Errors
+    /// [`RepoError::OtherMode`], and those of [`Repo::open`].
+    pub fn init(path: &Path, mode: Mode) -> Result<Self> {
+        let wanted = match mode {
+            Mode::Bare => ostree::RepoMode::Bare,
+            Mode::BareUser => ostree::RepoMode::BareUser,
+            Mode::Archive => ostree::RepoMode::Archive,
+        };
+        ostree::Repo::new_for_path(path)
+            .create(wanted, gio::Cancellable::NONE)
+            .with_context(|| format!("making a repo at {}", path.display()))?;
+        let repo = Self::open(path)?;
+        if repo.mode != mode {
+            return Err(RepoError::OtherMode {
+                path: path.to_owned(),
+                found: repo.mode,
+                expected: mode,
+            }
+            .into());
+        }
+        Ok(repo)
+    }
+
+    /// Where it lies, as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How it stores objects.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// A directory on the repo's filesystem for files that do not outlive the process.
+    pub fn spool_directory(&self) -> PathBuf {
+        self.path.join("tmp")
+    }
+
+    /// From how many threads objects are written; by default as many as there are processors.
+    pub fn set_threads(&mut self, threads: NonZeroUsize) {
+        self.threads = threads;
+    }
+
+    /// Leaves it to the kernel when data reach the disk, whatever the repo's configuration says: a
+    /// power cut may then leave a commit whose objects are damaged.
+    pub fn disable_fsync(&mut self) {
+        self.inner.set_disable_fsync(true);
+    }
+
+    /// Is there room for `bytes` more, apart from the space that the repo's configuration reserves?
+    ///
+    /// # Errors
+    /// [`RepoError::NoSpace`]
+    pub fn ensure_free_space(&self, bytes: u64) -> Result<()> {
+        let context = || format!("asking for the free space of {}", self.path.display());
+        let filesystem = rustix::fs::fstatvfs(self.inner.dfd_borrow()).with_context(context)?;
+        let reserved = self.inner.min_free_space_bytes().with_context(context)?;
+        let free = filesystem.f_bavail * filesystem.f_frsize;
+        let usable = free.saturating_sub(reserved);
+        if bytes > usable {
+            return Err(RepoError::NoSpace {
+                path: self.path.clone(),
+                detail: format!("{bytes} bytes needed, {usable} free"),
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    /// The commit that `name` points to.
+    pub fn resolve_ref(&self, name: &str) -> Result<Option<Digest>> {
+        let context = || format!("resolving the ref {name} in {}", self.path.display());
+        let commit = self.inner.resolve_rev(name, true).with_context(context)?;
+        commit
+            .map(|hex| Digest::from_hex(&hex).with_context(context))
+            .transpose()
+    }
+
+    /// Begins a transaction. A repo has at most one at a time.
+    pub fn transaction(&self) -> Result<Transaction<'_>> {
+        Transaction::begin(self)
+    }
+}
+
+fn configured_mode(repo: &ostree::Repo) -> Result<Mode, RepoError> {
+    match repo.mode() {
+        ostree::RepoMode::Bare => Ok(Mode::Bare),
+        ostree::RepoMode::BareUser => Ok(Mode::BareUser),
+        ostree::RepoMode::Archive => Ok(Mode::Archive),
+        ostree::RepoMode::BareUserOnly => {
+            Err(RepoError::UnsupportedMode("bare-user-only".to_owned()))
+        }
+        other => Err(RepoError::UnsupportedMode(format!("{other:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

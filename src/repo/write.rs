@@ -1,0 +1,88 @@
+//! Content and metadata objects into a transaction, from several threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context as _, Result};
+
+use super::worker::Worker;
+use super::{Transaction, parallel};
+use crate::bodies::{Bodies, BodyId};
+use crate::digest::Digest;
+use crate::object::{FileHeader, MetadataObject};
+use crate::path::ImagePath;
+
+/// A regular file or a symbolic link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileObject {
+    /// Owner, mode, xattrs and link target.
+    pub header: FileHeader,
+    /// The content of a regular file; `None` for a link.
+    pub body: Option<BodyId>,
+}
+
+/// How far [`Transaction::write_files`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteProgress {
+    /// Files and links that are done.
+    pub objects: u64,
+    /// The size of their bodies in bytes.
+    pub bytes: u64,
+}
+
+impl Transaction<'_> {
+    /// Writes the objects that the repo lacks and returns the checksums of all, by index.
+    ///
+    /// Bodies are read in the order in which they lie in their stores. `path` names an object in
+    /// errors; `progress` is called from any thread after each object.
+    ///
+    /// # Errors
+    /// The first that occurs, with the path of its object;
+    /// [`RepoError::NoSpace`](super::RepoError::NoSpace) for a full disk.
+    pub fn write_files(
+        &self,
+        objects: &[FileObject],
+        bodies: &Arc<Bodies>,
+        path: &(dyn Fn(usize) -> ImagePath + Sync),
+        progress: &(dyn Fn(WriteProgress) + Sync),
+    ) -> Result<Vec<Digest>> {
+        let mut order: Vec<_> = (0..objects.len()).collect();
+        order.sort_unstable_by_key(|&index| objects[index].body);
+        let seen = &self.content;
+        let (done, done_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        parallel::map(self.workers(), &order, |worker, index, cancellable| {
+            let object = &objects[index];
+            let checksum = match object.body {
+                Some(body) => worker.write_regular(&object.header, bodies, body, seen, cancellable),
+                None => worker.write_whole(object.header.bytes().to_vec(), seen, cancellable),
+            }
+            .with_context(|| format!("writing {} to the repo", path(index)))?;
+            let size = object.body.map_or(0, |body| bodies.size(body));
+            progress(WriteProgress {
+                objects: done.fetch_add(1, Ordering::Relaxed) + 1,
+                bytes: done_bytes.fetch_add(size, Ordering::Relaxed) + size,
+            });
+            Ok(checksum)
+        })
+    }
+
+    /// Writes the dirmetas and dirtrees that the repo lacks. An object may be given many times.
+    ///
+    /// # Errors
+    /// As [`Transaction::write_files`].
+    pub fn write_metadata(&self, objects: &[MetadataObject]) -> Result<()> {
+        let order: Vec<_> = (0..objects.len())
+            .filter(|&index| self.metadata.insert(objects[index].checksum))
+            .collect();
+        parallel::map(self.workers(), &order, |worker, index, cancellable| {
+            worker.write_metadata(&objects[index], cancellable)
+        })?;
+        Ok(())
+    }
+
+    fn workers(&self) -> Vec<Worker> {
+        std::iter::repeat_with(|| Worker::new(self.repo()))
+            .take(self.repo().threads.get())
+            .collect()
+    }
+}

@@ -1,0 +1,448 @@
+//! Labels equal libselinux's: on paths made from every line of two real policies, on the paths of
+//! this machine, and on random policies.
+//!
+//! `IMPORT_OCI_FIXTURES` holds `fedora-targeted/` (`../shared/fixtures` if unset);
+//! `IMPORT_OCI_DEBIAN_POLICY` is `contexts/files` of Debian's selinux-policy-default.
+//! libselinux up to 3.7 answers some 2,500 questions a second, so the tests ask an even selection;
+//! `IMPORT_OCI_LABELS_FULL=1` asks everything.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Instant;
+
+use import_oci::label::{FileKind, Oracle, Policy, PolicyFiles, Reference};
+use import_oci::path::escape;
+use proptest::prelude::*;
+use regex_syntax::hir::{Class, Hir, HirKind};
+
+const KINDS: [FileKind; 7] = [
+    FileKind::Regular,
+    FileKind::Directory,
+    FileKind::Symlink,
+    FileKind::CharDevice,
+    FileKind::BlockDevice,
+    FileKind::Fifo,
+    FileKind::Socket,
+];
+
+/// Questions to libselinux by each test that does not ask everything.
+const QUESTIONS: usize = 30_000;
+
+type Question = (Vec<u8>, FileKind);
+
+#[test]
+fn fedora_adversarial() {
+    on(fedora(), adversarial);
+}
+
+#[test]
+fn fedora_real() {
+    on(fedora(), |_| real());
+}
+
+#[test]
+fn debian_adversarial() {
+    on(debian(), adversarial);
+}
+
+#[test]
+fn debian_real() {
+    on(debian(), |_| real());
+}
+
+fn on(policy: Result<PolicyFiles, String>, questions: impl FnOnce(&PolicyFiles) -> Vec<Question>) {
+    match policy {
+        Ok(files) => equal(&files, &questions(&files)),
+        Err(reason) => eprintln!("not run: {reason}"),
+    }
+}
+
+fn fedora() -> Result<PolicyFiles, String> {
+    let fixtures = std::env::var_os("IMPORT_OCI_FIXTURES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/fixtures"),
+        PathBuf::from,
+    );
+    let directory = fixtures.join("fedora-targeted");
+    if !directory.is_dir() {
+        let reason = format!("no Fedora policy at {}", directory.display());
+        assert!(std::env::var_os("CI").is_none(), "{reason}");
+        return Err(reason);
+    }
+    Ok(read(&directory))
+}
+
+fn debian() -> Result<PolicyFiles, String> {
+    let directory = std::env::var_os("IMPORT_OCI_DEBIAN_POLICY")
+        .ok_or("IMPORT_OCI_DEBIAN_POLICY names no Debian policy")?;
+    Ok(read(Path::new(&directory)))
+}
+
+fn read(directory: &Path) -> PolicyFiles {
+    let file = |name: &str| fs::read(directory.join(name)).ok();
+    PolicyFiles {
+        file_contexts: file("file_contexts")
+            .unwrap_or_else(|| panic!("no file_contexts in {}", directory.display())),
+        homedirs: file("file_contexts.homedirs"),
+        local: file("file_contexts.local"),
+        subs: file("file_contexts.subs"),
+        subs_dist: file("file_contexts.subs_dist"),
+    }
+}
+
+/// Asks both, on all cores, and fails with what differs.
+fn equal(files: &PolicyFiles, questions: &[Question]) {
+    let started = Instant::now();
+    let policy = Policy::parse(files).unwrap();
+    let compiled = started.elapsed();
+
+    let started = Instant::now();
+    let mut labeler = policy.labeler();
+    let ours: Vec<Option<&str>> = questions
+        .iter()
+        .map(|(path, kind)| labeler.label(path, *kind)?.context)
+        .map(|context| context.map(|context| policy.context(context)))
+        .collect();
+    let answered = started.elapsed();
+
+    let full = std::env::var_os("IMPORT_OCI_LABELS_FULL").is_some();
+    let stride = if full {
+        1
+    } else {
+        questions.len().div_ceil(QUESTIONS)
+    };
+    let asked: Vec<usize> = (0..questions.len()).step_by(stride.max(1)).collect();
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let started = Instant::now();
+    let different: Vec<String> = thread::scope(|scope| {
+        let workers: Vec<_> = asked
+            .chunks(asked.len().div_ceil(threads).max(1))
+            .map(|chunk| scope.spawn(|| differences(files, questions, &ours, chunk)))
+            .collect();
+        let joined = workers.into_iter().map(|worker| worker.join().unwrap());
+        joined.flatten().collect()
+    });
+    eprintln!(
+        "compiled in {compiled:.0?}; {} paths in {answered:.0?}, {} of them by libselinux in {:.0?} \
+         with {threads} threads; {} labels; {} differ",
+        questions.len(),
+        asked.len(),
+        started.elapsed(),
+        ours.iter().collect::<BTreeSet<_>>().len(),
+        different.len(),
+    );
+    assert!(
+        different.is_empty(),
+        "{:#?}",
+        &different[..different.len().min(20)]
+    );
+}
+
+fn differences(
+    files: &PolicyFiles,
+    questions: &[Question],
+    ours: &[Option<&str>],
+    chunk: &[usize],
+) -> Vec<String> {
+    let mut oracle = Oracle::new(files).unwrap();
+    let mut different = Vec::new();
+    for &n in chunk {
+        let (path, kind) = &questions[n];
+        let theirs = oracle.lookup(path, *kind).unwrap();
+        if theirs.as_deref() != ours[n] {
+            let path = escape(path);
+            different.push(format!(
+                "{path} {kind:?}: {:?}, libselinux {theirs:?}",
+                ours[n]
+            ));
+        }
+    }
+    different
+}
+
+/// Every path below `/` on its filesystem, thinned to 30,000.
+fn real() -> Vec<Question> {
+    let device = fs::metadata("/").unwrap().dev();
+    let mut questions = vec![(b"/".to_vec(), FileKind::Directory)];
+    let mut directories = vec![PathBuf::from("/")];
+    while let Some(directory) = directories.pop() {
+        let Ok(entries) = fs::read_dir(&directory) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            let (Ok(metadata), path) = (entry.metadata(), entry.path()) else {
+                continue;
+            };
+            let file_type = metadata.file_type();
+            let kind = match file_type {
+                t if t.is_dir() => FileKind::Directory,
+                t if t.is_symlink() => FileKind::Symlink,
+                t if t.is_char_device() => FileKind::CharDevice,
+                t if t.is_block_device() => FileKind::BlockDevice,
+                t if t.is_fifo() => FileKind::Fifo,
+                t if t.is_socket() => FileKind::Socket,
+                _ => FileKind::Regular,
+            };
+            questions.push((path.as_os_str().as_bytes().to_vec(), kind));
+            if file_type.is_dir() && metadata.dev() == device {
+                directories.push(path);
+            }
+        }
+    }
+    let stride = questions.len().div_ceil(30_000);
+    questions.into_iter().step_by(stride).collect()
+}
+
+/// Paths that each line matches, and paths that it nearly matches, with several kinds of file.
+fn adversarial(files: &PolicyFiles) -> Vec<Question> {
+    let fields = |content: &Option<Vec<u8>>| -> Vec<Vec<String>> {
+        String::from_utf8_lossy(content.as_deref().unwrap_or_default())
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'))
+            .map(|line| {
+                line.split_whitespace()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
+            .filter(|fields| fields.len() > 1)
+            .collect()
+    };
+    let main = Some(files.file_contexts.clone());
+    let mut paths = BTreeSet::new();
+    for line in [&main, &files.homedirs, &files.local]
+        .into_iter()
+        .flat_map(fields)
+    {
+        let matching = regex_syntax::ParserBuilder::new()
+            .unicode(false)
+            .utf8(false)
+            .dot_matches_new_line(true)
+            .build()
+            .parse(&line[0])
+            .map(|hir| expand(&hir))
+            .unwrap();
+        for path in matching.into_iter().take(6) {
+            paths.extend(mutations(&path));
+            paths.insert(path);
+        }
+    }
+    for alias in [&files.subs, &files.subs_dist].into_iter().flat_map(fields) {
+        let (from, to) = (alias[0].as_bytes(), alias[1].as_bytes());
+        let below: Vec<Vec<u8>> = paths
+            .iter()
+            .filter_map(|path| path.strip_prefix(to))
+            .map(|rest| [from, rest].concat())
+            .collect();
+        paths.extend(below.into_iter().step_by(7));
+        paths.extend([from.to_vec(), [from, b"x"].concat(), [from, b"/"].concat()]);
+    }
+    let full = std::env::var_os("IMPORT_OCI_LABELS_FULL").is_some();
+    paths
+        .into_iter()
+        .filter(|path| path.first() == Some(&b'/') && !path.contains(&0))
+        .enumerate()
+        .flat_map(|(n, path)| {
+            let kinds = if full { KINDS.len() } else { 2 };
+            let kinds = KINDS.into_iter().cycle().skip(n % KINDS.len()).take(kinds);
+            kinds
+                .map(move |kind| (path.clone(), kind))
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// Some strings that `hir` matches: each part in several shapes, the others in their first.
+fn expand(hir: &Hir) -> Vec<Vec<u8>> {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => vec![Vec::new()],
+        HirKind::Literal(literal) => vec![literal.0.to_vec()],
+        HirKind::Class(class) => {
+            let class = match class {
+                Class::Bytes(class) => class.clone(),
+                Class::Unicode(class) => class.to_byte_class().expect("a class of bytes"),
+            };
+            let ranges = class.ranges();
+            let has = |byte: u8| ranges.iter().any(|r| (r.start()..=r.end()).contains(&byte));
+            let mut members: Vec<u8> = b"aA5/\n\xff".iter().copied().filter(|b| has(*b)).collect();
+            members.extend(ranges.first().map(|r| r.start()));
+            members.extend(ranges.last().map(|r| r.end()));
+            members.into_iter().map(|byte| vec![byte]).collect()
+        }
+        HirKind::Capture(capture) => expand(&capture.sub),
+        HirKind::Alternation(parts) => parts.iter().flat_map(expand).collect(),
+        HirKind::Repetition(repetition) => {
+            let once = expand(&repetition.sub);
+            let mut all = Vec::new();
+            for count in [1, 0, 3] {
+                if count >= repetition.min && repetition.max.is_none_or(|max| count <= max) {
+                    let pick = |n| once[n as usize % once.len()].clone();
+                    all.push((0..count).flat_map(pick).collect());
+                }
+            }
+            if all.is_empty() {
+                all.push(once[0].repeat(repetition.min as usize));
+            }
+            all.extend(once.into_iter().skip(1).filter(|_| repetition.min <= 1));
+            all
+        }
+        HirKind::Concat(parts) => {
+            let parts: Vec<Vec<Vec<u8>>> = parts.iter().map(expand).collect();
+            let first: Vec<&[u8]> = parts.iter().map(|shapes| &*shapes[0]).collect();
+            let mut all = vec![first.concat()];
+            for (n, shapes) in parts.iter().enumerate() {
+                for shape in &shapes[1..] {
+                    let mut varied = first.clone();
+                    varied[n] = shape;
+                    all.push(varied.concat());
+                }
+            }
+            all
+        }
+    }
+}
+
+/// Paths that differ a little from `path`.
+fn mutations(path: &[u8]) -> Vec<Vec<u8>> {
+    let middle = path.len() / 2;
+    let with = |at: usize, byte: u8| {
+        let mut path = path.to_vec();
+        path[at] = byte;
+        path
+    };
+    let mut all = vec![
+        [path, b"x"].concat(),
+        [path, b"/x"].concat(),
+        [path, b"/"].concat(),
+        [path, b"\n"].concat(),
+        [path, b"\n\n"].concat(),
+        [b"/x", path].concat(),
+        [b"/", path].concat(),
+        [&path[..middle], b"//", &path[middle..]].concat(),
+        path[..path.len().saturating_sub(1)].to_vec(),
+    ];
+    if path.len() > 1 {
+        all.push(with(middle, 0xff));
+        all.push(with(path.len() - 1, b'\n'));
+    }
+    for byte in [b'.', b'/'] {
+        if let Some(at) = path.iter().skip(1).rposition(|&b| b == byte) {
+            all.push(with(at + 1, b'x'));
+        }
+        if let Some(at) = path.iter().skip(1).position(|&b| b == byte) {
+            all.push(with(at + 1, b'X'));
+        }
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Order, kinds, `<<none>>`, companions and aliases: small policies over few names, so that
+    /// lines collide.
+    #[test]
+    fn random_policies(
+        main in specifications(),
+        homedirs in proptest::option::of(specifications()),
+        local in proptest::option::of(specifications()),
+        subs in proptest::option::of(aliases()),
+        subs_dist in proptest::option::of(aliases()),
+        questions in questions(),
+    ) {
+        let files = PolicyFiles { file_contexts: main, homedirs, local, subs, subs_dist };
+        agree(&files, &questions)?;
+    }
+
+    /// Whatever of a regular expression is accepted means the same to PCRE.
+    #[test]
+    fn random_regexes(
+        regex in "/?[ab/.*+?(){}1,|\\[\\]\\-^$:&~\\\\]{1,10}",
+        questions in questions(),
+    ) {
+        let file_contexts = format!("{regex} u:r:t\n").into_bytes();
+        agree(&PolicyFiles { file_contexts, ..PolicyFiles::default() }, &questions)?;
+    }
+}
+
+fn agree(files: &PolicyFiles, questions: &[Question]) -> Result<(), TestCaseError> {
+    let Ok(policy) = Policy::parse(files) else {
+        return Ok(());
+    };
+    let mut labeler = policy.labeler();
+    let mut oracle = Oracle::new(files).unwrap();
+    for (path, kind) in questions {
+        let ours = labeler.label(path, *kind).and_then(|found| found.context);
+        let theirs = oracle
+            .lookup(path, *kind)
+            .map_err(|error| TestCaseError::fail(format!("{}: {error:#}", escape(path))))?;
+        let ours = ours.map(|context| policy.context(context));
+        prop_assert_eq!(ours, theirs.as_deref(), "{} {:?}", escape(path), kind);
+    }
+    Ok(())
+}
+
+fn specifications() -> impl Strategy<Value = Vec<u8>> {
+    let part = prop_oneof![
+        Just("/a"),
+        Just("/b"),
+        Just("/a"),
+        Just("/ab"),
+        Just("/a\\.b"),
+        Just("/.*"),
+        Just("/[^/]+"),
+        Just("(/.*)?"),
+        Just("/a?"),
+        Just("/*"),
+        Just("(a|/b)"),
+        Just("\\-"),
+        Just("/[ab]"),
+        Just("x"),
+    ];
+    let regex = proptest::collection::vec(part, 1..4).prop_map(|parts| parts.concat());
+    let kind = prop_oneof![3 => Just(""), 1 => Just("--"), 1 => Just("-d"), 1 => Just("-l")];
+    let context = prop_oneof![
+        Just("u:r:t1"),
+        Just("u:r:t2"),
+        Just("u:r:t3"),
+        Just("<<none>>")
+    ];
+    proptest::collection::vec((regex, kind, context), 0..8).prop_map(|lines| {
+        let line = |(regex, kind, context)| format!("{regex}\t{kind}\t{context}\n");
+        lines.into_iter().map(line).collect::<String>().into_bytes()
+    })
+}
+
+fn aliases() -> impl Strategy<Value = Vec<u8>> {
+    let path = || {
+        prop_oneof![
+            Just("/"),
+            Just("/a"),
+            Just("/b"),
+            Just("/a/b"),
+            Just("/ab"),
+            Just("/a/")
+        ]
+    };
+    proptest::collection::vec((path(), path()), 0..4).prop_map(|lines| {
+        let line = |(from, to)| format!("{from} {to}\n");
+        lines.into_iter().map(line).collect::<String>().into_bytes()
+    })
+}
+
+fn questions() -> impl Strategy<Value = Vec<Question>> {
+    let byte = prop_oneof![
+        6 => Just(b'/'), 6 => Just(b'a'), 4 => Just(b'b'), 1 => Just(b'.'), 1 => Just(b'-'),
+        1 => Just(b'\n'), 1 => Just(b'\xff'), 1 => Just(b'1'), 1 => Just(b'x'), 1 => Just(b'\\'),
+        1 => Just(b'|'), 1 => Just(b']'), 1 => Just(b'['), 1 => Just(b'{'), 1 => Just(b'}'),
+    ];
+    let path = proptest::collection::vec(byte, 0..8).prop_map(|rest| [b"/", &*rest].concat());
+    let kind = prop_oneof![
+        Just(FileKind::Regular),
+        Just(FileKind::Directory),
+        Just(FileKind::Symlink)
+    ];
+    proptest::collection::vec((path, kind), 40)
+}

@@ -4,20 +4,62 @@
 //! the bytes of layer blobs, which whoever reads them checks ([`crate::layer`]). Digests decide
 //! paths; no link is followed out of the image.
 
+mod archive;
+mod beneath;
+mod compression;
+mod docker_archive;
+mod layout;
+mod manifest;
+mod oci_archive;
+mod oci_dir;
+mod platform;
+mod recognise;
+mod reference;
+mod rootfs;
+mod rootfs_bodies;
+
 use std::fmt;
 use std::io::Read;
 
 use anyhow::Result;
 use oci_spec::image::{ImageConfiguration, ImageManifest};
 
+pub use self::reference::{ImageSelector, SourceReference, Transport};
+pub use self::rootfs::{RootEntry, RootEntryKind, RootfsSource, UnpackedRoot};
+pub use self::rootfs_bodies::RootfsBodies;
 use crate::digest::Digest;
 
+/// What a reference led to.
+#[derive(Debug)]
+pub enum Source {
+    /// An image: manifest, configuration and layers.
+    Image(Box<dyn ImageSource>),
+    /// An unpacked root.
+    Root(RootfsSource),
+}
+
+/// Opens what `reference` names.
+///
+/// # Errors
+///
+/// Nothing there, or not what the transport says. What is inside an image is looked at by
+/// [`ImageSource::resolve`] only.
+pub fn open(reference: &SourceReference) -> Result<Source> {
+    Ok(match reference.transport {
+        Transport::Oci => Source::Image(Box::new(oci_dir::open(reference)?)),
+        Transport::OciArchive => Source::Image(Box::new(oci_archive::open(reference)?)),
+        Transport::DockerArchive => Source::Image(Box::new(docker_archive::open(reference)?)),
+        Transport::Rootfs => Source::Root(RootfsSource::open(reference)?),
+    })
+}
+
 /// An image somewhere. `Display` prints the reference that a user would give for it.
-pub trait ImageSource: fmt::Display + Send + Sync {
+pub trait ImageSource: fmt::Display + fmt::Debug + Send + Sync {
     /// Picks the image for `platform`, reads its manifest and configuration and verifies both.
     fn resolve(&self, platform: &Platform) -> Result<ResolvedImage>;
 
-    /// The bytes of a layer blob as they are stored, unverified.
+    /// The bytes of a layer, unverified: those that size and digest of its descriptor speak of.
+    /// `layer` comes from [`ImageSource::resolve`] of the same source.
     fn open_layer(&self, layer: &LayerDescriptor) -> Result<Box<dyn Read + Send + '_>>;
 }
 
@@ -56,11 +98,12 @@ pub struct ResolvedImage {
 pub struct LayerDescriptor {
     /// Position in the manifest, from 0 for the lowest.
     pub index: usize,
-    /// Digest of the blob as stored.
+    /// Digest of the blob as stored (for a docker-archive of the decompressed tar).
     pub digest: Digest,
-    /// Size of the blob as stored, in bytes.
+    /// Size of the bytes that `digest` is of.
     pub size: u64,
-    /// Media type as the manifest gives it.
+    /// Media type as the manifest gives it. It may lie about the compression: skopeo's manifest
+    /// of a docker-archive calls every layer gzip.
     pub media_type: String,
     /// Digest of the decompressed tar stream.
     pub diff_id: Digest,

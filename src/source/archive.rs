@@ -1,0 +1,305 @@
+//! Tar files as a flat store of named members, for both kinds of archive.
+//!
+//! The headers are scanned once; members are then read in place, in any order and from many
+//! threads. Nothing is extracted, so no name can lead anywhere; layers inside are the business of
+//! [`crate::layer`].
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::compression::{self, MAGIC_LENGTH};
+use super::layout::Member;
+use crate::path::{ImagePath, escape};
+
+/// A tar file and where its members lie.
+#[derive(Debug)]
+pub(super) struct Archive {
+    path: PathBuf,
+    file: File,
+    members: HashMap<ImagePath, Content>,
+}
+
+#[derive(Debug, Clone)]
+enum Content {
+    File { offset: u64, size: u64 },
+    Symlink(Box<[u8]>),
+    Other,
+}
+
+impl Archive {
+    /// Scans the headers of `path`. Where a name comes twice the later member counts, as when the
+    /// archive is extracted. A compressed archive, or one that comes through a pipe, is copied to
+    /// an unlinked file in `$TMPDIR` (`/var/tmp`) first.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let context = || path.display().to_string();
+        let file = File::open(path).with_context(context)?;
+        let file = seekable(file).with_context(context)?;
+        let members = scan(&file).with_context(context)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            members,
+        })
+    }
+
+    /// Is there a member of this name?
+    pub(super) fn contains(&self, name: &str) -> bool {
+        ImagePath::parse(name.as_bytes()).is_ok_and(|name| self.members.contains_key(&name))
+    }
+
+    /// Opens the regular file `name`.
+    pub(super) fn open_file(&self, name: &str) -> Result<Member<'_>> {
+        self.extent(&parse_name(name.as_bytes())?)
+    }
+
+    /// Opens the regular file `name`, or the one that the symbolic link `name` leads to: `docker
+    /// save` links layers that images share.
+    pub(super) fn open_linked_file(&self, name: &str) -> Result<Member<'_>> {
+        let path = parse_name(name.as_bytes())?;
+        let Some(Content::Symlink(target)) = self.members.get(&path) else {
+            return self.extent(&path);
+        };
+        let link = || format!("symbolic link {name} -> {}", escape(target));
+        let target = resolve_link(&path, target)
+            .with_context(|| format!("{} leads out of the archive", link()))?;
+        self.extent(&target).with_context(link)
+    }
+
+    fn extent(&self, path: &ImagePath) -> Result<Member<'_>> {
+        let name = escape(path.as_bytes());
+        match self.members.get(path) {
+            Some(&Content::File { offset, size }) => Ok(Member {
+                size,
+                reader: Box::new(Extent {
+                    file: &self.file,
+                    offset,
+                    end: offset + size,
+                }),
+            }),
+            Some(_) => bail!("{name} in {} is not a regular file", self.path.display()),
+            None => bail!("{name} is missing in {}", self.path.display()),
+        }
+    }
+}
+
+/// Part of a file, read without moving its position.
+#[derive(Debug)]
+struct Extent<'a> {
+    file: &'a File,
+    offset: u64,
+    end: u64,
+}
+
+impl Read for Extent<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = buffer.len().min((self.end - self.offset) as usize);
+        let n = self.file.read_at(&mut buffer[..length], self.offset)?;
+        if n == 0 && length > 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the archive was truncated while it was read",
+            ));
+        }
+        self.offset += n as u64;
+        Ok(n)
+    }
+}
+
+/// `file` itself if it is a plain archive on disk, or else an unlinked copy that is.
+fn seekable(mut file: File) -> Result<File> {
+    ensure!(
+        !file.metadata()?.is_dir(),
+        "is a directory, expected a tar archive"
+    );
+    let mut head = Vec::with_capacity(MAGIC_LENGTH);
+    (&file).take(MAGIC_LENGTH as u64).read_to_end(&mut head)?;
+    let compression = compression::sniff(&head)?;
+    if compression.is_none() && file.metadata()?.is_file() {
+        file.seek(SeekFrom::Start(0))?;
+        return Ok(file);
+    }
+    let stream = io::Cursor::new(head).chain(file);
+    let mut stream: Box<dyn Read> = match compression {
+        Some(compression) => compression::decompress(stream, compression)?,
+        None => Box::new(stream),
+    };
+    let directory = std::env::var_os("TMPDIR").unwrap_or_else(|| "/var/tmp".into());
+    let directory = Path::new(&directory);
+    let mut copy = tempfile::tempfile_in(directory)
+        .with_context(|| format!("creating a temporary file in {}", directory.display()))?;
+    io::copy(&mut stream, &mut copy)
+        .with_context(|| format!("decompressing it into {}", directory.display()))?;
+    copy.seek(SeekFrom::Start(0))?;
+    Ok(copy)
+}
+
+fn scan(file: &File) -> Result<HashMap<ImagePath, Content>> {
+    let length = file.metadata()?.len();
+    let mut members = HashMap::new();
+    let mut archive = tar::Archive::new(file);
+    for entry in archive
+        .entries_with_seek()
+        .context("reading it as a tar archive")?
+    {
+        let entry = entry.context("reading it as a tar archive")?;
+        let name = entry.path_bytes();
+        let path = parse_name(&name)?;
+        let kind = entry.header().entry_type();
+        let content = if kind.is_file() || kind.is_contiguous() {
+            let (offset, size) = (entry.raw_file_position(), entry.size());
+            ensure!(
+                offset.checked_add(size).is_some_and(|end| end <= length),
+                "truncated: member {} should end at byte {}, the archive ends at {length}",
+                escape(&name),
+                offset.saturating_add(size),
+            );
+            Content::File { offset, size }
+        } else if kind.is_symlink() {
+            Content::Symlink(entry.link_name_bytes().unwrap_or_default().into())
+        } else if kind.is_hard_link() {
+            let target = parse_name(&entry.link_name_bytes().unwrap_or_default())?;
+            members.get(&target).cloned().unwrap_or(Content::Other)
+        } else {
+            Content::Other
+        };
+        members.insert(path, content);
+    }
+    ensure!(!members.is_empty(), "an empty archive");
+    Ok(members)
+}
+
+fn parse_name(name: &[u8]) -> Result<ImagePath> {
+    ImagePath::parse(name).context("name in a tar archive")
+}
+
+/// Where a link at `path` leads, without leaving the archive.
+fn resolve_link(path: &ImagePath, target: &[u8]) -> Option<ImagePath> {
+    let mut place = match target.first() {
+        Some(b'/') => ImagePath::root(),
+        _ => path.parent()?,
+    };
+    for component in target.split(|&b| b == b'/') {
+        place = match component {
+            b"" | b"." => place,
+            b".." => place.parent()?,
+            name => place.join(name),
+        };
+    }
+    Some(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// A tar with one file, a hardlink and a symlink to it, a link that leaves, and a directory.
+    fn sample() -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut append = |kind, name: &str, target: &str, body: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(body.len() as u64);
+            if target.is_empty() {
+                tar.append_data(&mut header, name, body).unwrap();
+            } else {
+                tar.append_link(&mut header, name, target).unwrap();
+            }
+        };
+        append(tar::EntryType::Regular, "a/layer.tar", "", b"old");
+        append(tar::EntryType::Regular, "a/layer.tar", "", b"body");
+        append(tar::EntryType::Link, "hard", "a/layer.tar", b"");
+        append(
+            tar::EntryType::Symlink,
+            "b/layer.tar",
+            "../a/layer.tar",
+            b"",
+        );
+        append(tar::EntryType::Symlink, "c", "../../etc/passwd", b"");
+        append(tar::EntryType::Symlink, "twice", "b/layer.tar", b"");
+        append(tar::EntryType::Directory, "d/", "", b"");
+        tar.into_inner().unwrap()
+    }
+
+    fn open(bytes: &[u8]) -> Result<Archive> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        Archive::open(file.path())
+    }
+
+    fn text(member: Result<Member<'_>>) -> String {
+        match member {
+            Ok(mut member) => {
+                let mut text = String::new();
+                member.reader.read_to_string(&mut text).unwrap();
+                assert_eq!(text.len() as u64, member.size);
+                text
+            }
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn members() {
+        let plain = sample();
+        let gzip = {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+            encoder.write_all(&plain).unwrap();
+            encoder.finish().unwrap()
+        };
+        let zstd = zstd::encode_all(&plain[..], 1).unwrap();
+        for bytes in [plain, gzip, zstd] {
+            let archive = open(&bytes).unwrap();
+            for (name, direct, linked) in [
+                ("a/layer.tar", "body", "body"),
+                ("hard", "body", "body"),
+                ("b/layer.tar", "not a regular file", "body"),
+                ("c", "not a regular file", "leads out of the archive"),
+                ("twice", "not a regular file", "not a regular file"),
+                ("d", "not a regular file", "not a regular file"),
+                ("e", "is missing", "is missing"),
+                ("../e", "`..`", "`..`"),
+            ] {
+                let got = text(archive.open_file(name));
+                assert!(got.contains(direct), "{name}: {got}");
+                let got = text(archive.open_linked_file(name));
+                assert!(got.contains(linked), "{name}: {got}");
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_archive() {
+        let sample = sample();
+        let mut outside = sample.clone();
+        // The first name becomes `../ayer.tar`; the checksum is the sum of the header's bytes.
+        outside[..3].copy_from_slice(b"../");
+        let sum: u32 = outside[..512]
+            .iter()
+            .enumerate()
+            .map(|(i, &b)| u32::from(if (148..156).contains(&i) { b' ' } else { b }))
+            .sum();
+        outside[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        for (bytes, reason) in [
+            (&b""[..], "an empty archive"),
+            (&[b'x'; 2000], "reading it as a tar archive"),
+            (&sample[..514], "truncated: member a/layer.tar"),
+            (&sample[..1300], "reading it as a tar archive"),
+            (&outside, "`..`"),
+            (b"BZh91AY&SY", "bunzip2"),
+            (b"\xfd7zXZ\0\0\x04", "unxz"),
+            (b"\x1f\x8b\x08\0", "decompressing"),
+        ] {
+            let error = format!("{:#}", open(bytes).unwrap_err());
+            assert!(error.contains(reason), "{error}");
+        }
+        let error = format!("{:#}", Archive::open(Path::new("/")).unwrap_err());
+        assert!(error.contains("is a directory"), "{error}");
+    }
+}

@@ -1,0 +1,348 @@
+//! What a user types for a source, after containers-transports(5).
+
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::recognise::recognise;
+
+/// A source as the user named it: where it lies, how it is packed, and which image of it is meant.
+///
+/// [`Display`](fmt::Display) prints the canonical form, with its transport; paths stay as typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceReference {
+    /// How the source is packed.
+    pub transport: Transport,
+    /// The file or directory, absolute or relative to the working directory. It has no colon,
+    /// except for [`Transport::Rootfs`].
+    pub path: PathBuf,
+    /// Which image, where there are several. Never set for [`Transport::Rootfs`].
+    pub image: Option<ImageSelector>,
+}
+
+/// How a source is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// `oci:DIR[:TAG]`: an OCI image layout.
+    Oci,
+    /// `oci-archive:FILE[:TAG]`: a tar file of an OCI image layout.
+    OciArchive,
+    /// `docker-archive:FILE[:REFERENCE]`: what `docker save` writes.
+    DockerArchive,
+    /// `rootfs:DIR`: an unpacked root, not an image.
+    Rootfs,
+}
+
+/// Picks one image of a layout or archive that holds several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageSelector {
+    /// The annotation `org.opencontainers.image.ref.name` (OCI), or a repository and tag in full
+    /// (`docker.io/library/debian:latest`; Docker).
+    Name(String),
+    /// `@N`: the N-th entry of `index.json` or `manifest.json`, from 0.
+    Position(usize),
+}
+
+impl Transport {
+    /// The name before the colon.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Oci => "oci",
+            Self::OciArchive => "oci-archive",
+            Self::DockerArchive => "docker-archive",
+            Self::Rootfs => "rootfs",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [
+            Self::Oci,
+            Self::OciArchive,
+            Self::DockerArchive,
+            Self::Rootfs,
+        ]
+        .into_iter()
+        .find(|transport| transport.name() == name)
+    }
+}
+
+/// Transports that other tools read, and we do not.
+const FOREIGN_TRANSPORTS: [&str; 8] = [
+    "docker",
+    "registry",
+    "containers-storage",
+    "dir",
+    "docker-daemon",
+    "ostree",
+    "sif",
+    "tarball",
+];
+
+/// Prefixes of ostree's image references that ask for a signature.
+const SIGNED_PREFIXES: [&str; 3] = [
+    "ostree-image-signed:",
+    "ostree-remote-image:",
+    "ostree-remote-registry:",
+];
+
+impl SourceReference {
+    /// Parses `TRANSPORT:PATH[:IMAGE]`. The path ends at the first colon; any further colon belongs
+    /// to the image. `ostree-unverified-image:` may stand in front. A text without a transport is
+    /// a path; what lies there decides on the transport, so the disk is looked at.
+    ///
+    /// # Errors
+    ///
+    /// A transport that is not read here, a reference that demands a signature, a path where
+    /// nothing is recognised.
+    pub fn parse(text: &str) -> Result<Self> {
+        if let Some(prefix) = SIGNED_PREFIXES.iter().find(|p| text.starts_with(**p)) {
+            bail!(
+                "{text}: {prefix} asks for a signature, which a local image does not carry; \
+                 verify it where it is fetched and name it without this prefix"
+            );
+        }
+        let text = match text.strip_prefix("ostree-unverified-registry:") {
+            Some(name) => return Err(foreign(&format!("docker://{name}"))),
+            None => text
+                .strip_prefix("ostree-unverified-image:")
+                .unwrap_or(text),
+        };
+        let Some((name, rest)) = text.split_once(':') else {
+            return recognise(text);
+        };
+        match Transport::from_name(name) {
+            Some(transport) => Self::within(transport, rest).with_context(|| text.to_owned()),
+            None if FOREIGN_TRANSPORTS.contains(&name) => Err(foreign(text)),
+            None => recognise(text),
+        }
+    }
+
+    /// Parses what stands after the transport's colon.
+    pub(super) fn within(transport: Transport, rest: &str) -> Result<Self> {
+        let (path, image) = match transport {
+            Transport::Rootfs => (rest, None),
+            _ => match rest.split_once(':') {
+                // skopeo prints an empty image for "the only one".
+                Some((path, "")) => (path, None),
+                Some((path, image)) => (path, Some(ImageSelector::parse(transport, image)?)),
+                None => (rest, None),
+            },
+        };
+        ensure!(!path.is_empty(), "the path is missing");
+        Ok(Self {
+            transport,
+            path: path.into(),
+            image,
+        })
+    }
+}
+
+impl fmt::Display for SourceReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.transport.name(), self.path.display())?;
+        match &self.image {
+            Some(image) => write!(f, ":{image}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ImageSelector {
+    fn parse(transport: Transport, text: &str) -> Result<Self> {
+        if let Some(position) = text.strip_prefix('@') {
+            let position = position.parse().with_context(|| {
+                format!("invalid position {text}: expected @ and a number from 0")
+            })?;
+            return Ok(Self::Position(position));
+        }
+        Ok(Self::Name(match transport {
+            Transport::DockerArchive => normalise_docker_name(text)?,
+            _ => text.to_owned(),
+        }))
+    }
+}
+
+impl fmt::Display for ImageSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Position(position) => write!(f, "@{position}"),
+        }
+    }
+}
+
+/// A Docker reference in full: with registry, repository and tag, as Docker fills them in.
+///
+/// # Errors
+///
+/// A reference by digest: an archive's images have tags only.
+pub(super) fn normalise_docker_name(name: &str) -> Result<String> {
+    ensure!(
+        !name.contains('@'),
+        "reference {name} has a digest, but the images of a docker-archive are named by tag"
+    );
+    let (domain, path) = match name.split_once('/') {
+        Some((first, rest)) if is_domain(first) => (first, rest),
+        _ => ("docker.io", name),
+    };
+    let domain = match domain {
+        "index.docker.io" => "docker.io",
+        other => other,
+    };
+    let library = match path.contains('/') || domain != "docker.io" {
+        true => "",
+        false => "library/",
+    };
+    let (repository, tag) = path.split_once(':').unwrap_or((path, "latest"));
+    ensure!(
+        !repository.is_empty() && !tag.is_empty(),
+        "invalid image name {name:?}: expected NAME or NAME:TAG"
+    );
+    Ok(format!("{domain}/{library}{repository}:{tag}"))
+}
+
+/// Is the first component of a Docker reference a registry?
+fn is_domain(component: &str) -> bool {
+    component == "localhost"
+        || component.contains(['.', ':'])
+        || component.bytes().any(|b| b.is_ascii_uppercase())
+}
+
+/// The error for an image that another tool has to fetch first.
+fn foreign(text: &str) -> anyhow::Error {
+    let copied = match text.strip_prefix("registry:") {
+        Some(name) => format!("docker://{name}"),
+        None => text.to_owned(),
+    };
+    anyhow::anyhow!(
+        "{text}: this transport is not read here; copy the image first: \
+         skopeo copy {copied} oci:DIR:TAG"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_and_prints() {
+        let name = |name: &str| Some(ImageSelector::Name(name.to_owned()));
+        for (text, transport, path, image, printed) in [
+            ("oci:dir", Transport::Oci, "dir", None, "oci:dir"),
+            ("oci:dir:", Transport::Oci, "dir", None, "oci:dir"),
+            (
+                "oci:/a/b:tag",
+                Transport::Oci,
+                "/a/b",
+                name("tag"),
+                "oci:/a/b:tag",
+            ),
+            (
+                "oci:./d:host:5000/x:1",
+                Transport::Oci,
+                "./d",
+                name("host:5000/x:1"),
+                "oci:./d:host:5000/x:1",
+            ),
+            (
+                "oci:d:@1",
+                Transport::Oci,
+                "d",
+                Some(ImageSelector::Position(1)),
+                "oci:d:@1",
+            ),
+            (
+                "oci-archive:f.tar:v1",
+                Transport::OciArchive,
+                "f.tar",
+                name("v1"),
+                "oci-archive:f.tar:v1",
+            ),
+            (
+                "docker-archive:f.tar:debian",
+                Transport::DockerArchive,
+                "f.tar",
+                name("docker.io/library/debian:latest"),
+                "docker-archive:f.tar:docker.io/library/debian:latest",
+            ),
+            (
+                "docker-archive:f.tar:@0",
+                Transport::DockerArchive,
+                "f.tar",
+                Some(ImageSelector::Position(0)),
+                "docker-archive:f.tar:@0",
+            ),
+            (
+                "rootfs:/mnt/a:b",
+                Transport::Rootfs,
+                "/mnt/a:b",
+                None,
+                "rootfs:/mnt/a:b",
+            ),
+        ] {
+            for prefix in ["", "ostree-unverified-image:"] {
+                let reference = SourceReference::parse(&format!("{prefix}{text}")).unwrap();
+                assert_eq!(reference.transport, transport, "{text}");
+                assert_eq!(reference.path, PathBuf::from(path), "{text}");
+                assert_eq!(reference.image, image, "{text}");
+                assert_eq!(reference.to_string(), printed);
+                assert_eq!(SourceReference::parse(printed).unwrap(), reference);
+            }
+        }
+    }
+
+    #[test]
+    fn refuses() {
+        for (text, reason) in [
+            ("oci:", "the path is missing"),
+            ("oci::tag", "the path is missing"),
+            ("rootfs:", "the path is missing"),
+            ("oci:d:@-1", "invalid position @-1"),
+            ("docker-archive:f:@x", "invalid position @x"),
+            ("docker-archive:f:a@sha256:00", "has a digest"),
+            ("docker-archive:f:a:", "expected NAME or NAME:TAG"),
+            (
+                "docker://quay.io/x/y:1",
+                "skopeo copy docker://quay.io/x/y:1 oci:",
+            ),
+            (
+                "registry:quay.io/x/y",
+                "skopeo copy docker://quay.io/x/y oci:",
+            ),
+            (
+                "ostree-unverified-registry:quay.io/x",
+                "skopeo copy docker://quay.io/x oci:",
+            ),
+            ("ostree-unverified-image:docker://x", "skopeo copy"),
+            (
+                "containers-storage:localhost/x",
+                "skopeo copy containers-storage:localhost/x",
+            ),
+            ("dir:/x", "skopeo copy dir:/x"),
+            ("docker-daemon:x:1", "skopeo copy docker-daemon:x:1"),
+            ("ostree-image-signed:oci:d", "asks for a signature"),
+            ("ostree-remote-image:r:oci:d", "asks for a signature"),
+        ] {
+            let error = format!("{:#}", SourceReference::parse(text).unwrap_err());
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn docker_names_in_full() {
+        for (name, full) in [
+            ("debian", "docker.io/library/debian:latest"),
+            ("debian:12", "docker.io/library/debian:12"),
+            ("user/app", "docker.io/user/app:latest"),
+            ("docker.io/debian", "docker.io/library/debian:latest"),
+            ("index.docker.io/debian", "docker.io/library/debian:latest"),
+            ("quay.io/a/b:1", "quay.io/a/b:1"),
+            ("localhost/a", "localhost/a:latest"),
+            ("host:5000/a:1", "host:5000/a:1"),
+            ("Registry/a", "Registry/a:latest"),
+        ] {
+            assert_eq!(normalise_docker_name(name).unwrap(), full);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+# import-oci: everything one types, from a fresh machine on.
+#
+# The rule of this file: only deps, demo, test, vm-test and bench leave the tree or need root. They
+# install packages and keep the images they make under $XDG_CACHE_HOME/import-oci. All else works as
+# any user, needs no network beyond cargo's registry and no virtual machine, and writes to target/
+# alone (install: to DESTDIR and PREFIX).
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+# Data that tests read but that is not ours to ship; a test that misses it says "not run".
+export IMPORT_OCI_FIXTURES ?= $(abspath ../shared/fixtures)
+
+binary := target/release/import-oci
+stage := scripts/stage
+
+cargo_deny_version := 0.20.2
+cargo_deny := target/tools/cargo-deny-$(cargo_deny_version)
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+.PHONY: deps
+deps: ## install what the other targets need (apt or dnf; root or sudo)
+	@$(stage) deps scripts/deps
+
+.PHONY: build
+build: ## build the release binary
+	@$(stage) build cargo build --release --locked
+
+.PHONY: demo
+demo: deps build ## import a real image into a fresh repository and show the result
+	@$(stage) "demo image" scripts/demo-image
+	@$(stage) demo scripts/demo $(binary) "$$(scripts/demo-image)" target/demo/repo
+
+.PHONY: test
+test: deps ## all tests, from a fresh machine on
+	@$(stage) "demo image" scripts/demo-image
+	@$(stage) "test build" cargo test --workspace --locked --no-run
+	@IMPORT_OCI_DEMO_IMAGE="$$(scripts/demo-image)" $(stage) tests cargo test --workspace --locked
+
+.PHONY: check
+check: $(cargo_deny)/bin/cargo-deny ## format, lints, docs, dependencies, unit tests: no root, minutes
+	@$(stage) format cargo fmt --all --check
+	@$(stage) clippy cargo clippy --workspace --all-targets --locked -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" $(stage) docs cargo doc --workspace --no-deps --locked
+	@$(stage) deny $< --workspace check licenses bans sources
+	@$(stage) "unit tests" cargo test --workspace --lib --locked
+
+.PHONY: advisories
+advisories: $(cargo_deny)/bin/cargo-deny ## known vulnerabilities of the dependencies; fetches their database
+	@$(stage) advisories $< --workspace check advisories
+
+# A tool of the tree's own, never the user's: unoptimised, because building it takes longer than all
+# it does here.
+$(cargo_deny)/bin/cargo-deny:
+	@$(stage) "cargo-deny $(cargo_deny_version)" cargo install --quiet --locked --debug \
+		--no-default-features --root $(cargo_deny) --target-dir target/tools/build \
+		cargo-deny@$(cargo_deny_version)
+	@rm -rf target/tools/build
+
+.PHONY: bench
+bench: deps build ## CPU, wall clock and memory against umoci and ostree, paired
+	@$(stage) "bench image" scripts/image bench
+	@$(stage) bench scripts/bench $(binary) "$$(scripts/image bench)"
+
+.PHONY: install
+install: build ## install the binary to DESTDIR and PREFIX
+	install -D -m 0755 $(binary) $(DESTDIR)$(PREFIX)/bin/import-oci

@@ -72,7 +72,7 @@ impl<F: LayoutFiles> Layout<F> {
                     let config_bytes = self
                         .read_blob(config)
                         .with_context(|| format!("configuration {}", config.digest()))?;
-                    let image = ResolvedImage::new(bytes, manifest, config_bytes)?;
+                    let image = ResolvedImage::new(bytes, *manifest, config_bytes)?;
                     platform.check(&image.config)?;
                     return Ok(image);
                 }

@@ -62,8 +62,7 @@ struct Schema2Descriptor {
 
 /// Opens the archive at the path of `reference` and picks the image.
 pub(super) fn open(reference: &SourceReference) -> Result<DockerArchive> {
-    let archive = Archive::open(&reference.path)
-        .with_context(|| format!("opening {}", reference.transport.name()))?;
+    let archive = Archive::open(&reference.path).with_context(|| reference.to_string())?;
     ensure!(
         archive.contains("manifest.json") || !archive.contains("oci-layout"),
         "{reference}: it has an oci-layout, but no manifest.json: name it oci-archive:{}",

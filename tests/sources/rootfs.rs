@@ -301,32 +301,36 @@ fn traces_in_container_storage_and_run_are_no_overlay_upper() {
     }
 }
 
-/// The path of a root with mounts, for the part of the test that runs in its own mount namespace.
-const MOUNTED_ROOT: &str = "IMPORT_OCI_TEST_MOUNTED_ROOT";
+/// Set for a test that runs again in a mount namespace of its own: the directory of its root.
+const INSIDE: &str = "IMPORT_OCI_TEST_MOUNTED";
 
-#[test]
-fn no_mount_is_crossed() {
-    if let Some(path) = std::env::var_os(MOUNTED_ROOT) {
-        return check_mounted_root(Path::new(&path));
-    }
+/// Runs `test` again after these mounts, in a mount namespace of its own, with [`INSIDE`] set.
+fn run_with_mounts(test: &str, mounts: &str) {
     let directory = unpacked_root();
-    if !may(directory.path(), "unshare -m true") {
+    if !may(directory.path(), &format!("unshare -m sh -ec '{mounts}'")) {
         return;
     }
-    let inside = "mount -t tmpfs -o mode=0751 none root/usr/share; : >root/usr/share/mounted
-                  mount --bind outside root/etc/empty
-                  mount --bind root/var root/var/lib
-                  exec \"$0\" --exact rootfs::no_mount_is_crossed";
+    let again = unpacked_root();
+    let commands = format!("{mounts}\nexec \"$0\" --exact rootfs::{test}");
     let output = run(Command::new("unshare")
-        .args(["-m", "sh", "-ec", inside])
+        .args(["-m", "sh", "-ec", &commands])
         .arg(std::env::current_exe().unwrap())
-        .env(MOUNTED_ROOT, directory.path().join("root"))
-        .current_dir(directory.path()));
+        .env(INSIDE, again.path())
+        .current_dir(again.path()));
     assert_contains(&String::from_utf8_lossy(&output), &["1 passed"]);
 }
 
-fn check_mounted_root(path: &Path) {
-    let root = walk(path).unwrap();
+#[test]
+fn no_mount_is_crossed() {
+    let Some(directory) = std::env::var_os(INSIDE) else {
+        return run_with_mounts(
+            "no_mount_is_crossed",
+            "mount -t tmpfs -o mode=0751 none root/usr/share; : >root/usr/share/mounted
+             mount --bind outside root/etc/empty
+             mount --bind root/var root/var/lib",
+        );
+    };
+    let root = walk(&Path::new(&directory).join("root")).unwrap();
     let entries: Vec<_> = root.entries.iter().map(describe).collect();
     assert!(entries.contains(&"/usr/share 751 directory".to_owned()));
     // The bind mount is on the same device.
@@ -346,5 +350,48 @@ fn check_mounted_root(path: &Path) {
             "warning /usr/share",
             "warning /var/lib"
         ]
+    );
+}
+
+/// The merged mount of an overlay is a root, what the kernel wrote to its upper directory is not.
+#[test]
+fn an_overlay_is_read_merged() {
+    let Some(directory) = std::env::var_os(INSIDE) else {
+        return run_with_mounts(
+            "an_overlay_is_read_merged",
+            "mkdir layers; mount -t tmpfs none layers; mkdir layers/upper layers/work merged
+             mount -t overlay -o lowerdir=root,upperdir=layers/upper,workdir=layers/work none merged
+             rm merged/etc/empty; rm -r merged/usr/share; mkdir merged/usr/share
+             echo new >merged/usr/share/new",
+        );
+    };
+    let directory = Path::new(&directory);
+    let root = walk(&directory.join("merged")).unwrap();
+    let entries: Vec<_> = root.entries.iter().map(describe).collect();
+    for entry in [
+        "/etc/tool 4755 file of 4",
+        "/usr/bin/tool 4755 = /etc/tool",
+        "/usr/share/new 644 file of 4",
+    ] {
+        assert!(entries.contains(&entry.to_owned()), "{entry}: {entries:?}");
+    }
+    for gone in ["/etc/empty ", "/usr/share/escape "] {
+        assert!(!entries.iter().any(|entry| entry.starts_with(gone)));
+    }
+    assert!(root.report.notes().is_empty());
+    let ids: Vec<_> = ["/etc/tool", "/usr/share/new"]
+        .map(|path| body(&root, path))
+        .into();
+    let bodies = Bodies::new(vec![Box::new(root.bodies)]);
+    assert_eq!(bodies.read(ids[0], 4).unwrap(), b"body");
+    assert_eq!(bodies.read(ids[1], 4).unwrap(), b"new\n");
+
+    let error = error_of(walk(&directory.join("layers/upper")));
+    assert_contains(&error, &["/etc/empty: a whiteout", "the merged mount"]);
+    shell(directory, "rm layers/upper/etc/empty");
+    let error = error_of(walk(&directory.join("layers/upper")));
+    assert_contains(
+        &error,
+        &["/usr/share: has the xattr trusted.overlay.opaque"],
     );
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -19,7 +19,6 @@ use crate::path::{ImagePath, escape};
 /// A tar file and where its members lie.
 #[derive(Debug)]
 pub(super) struct Archive {
-    path: PathBuf,
     file: File,
     members: HashMap<ImagePath, Content>,
 }
@@ -36,15 +35,9 @@ impl Archive {
     /// archive is extracted. A compressed archive, or one that comes through a pipe, is copied to
     /// an unlinked file in `$TMPDIR` (`/var/tmp`) first.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let context = || path.display().to_string();
-        let file = File::open(path).with_context(context)?;
-        let file = seekable(file).with_context(context)?;
-        let members = scan(&file).with_context(context)?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            members,
-        })
+        let file = seekable(File::open(path)?)?;
+        let members = scan(&file)?;
+        Ok(Self { file, members })
     }
 
     /// Is there a member of this name?
@@ -81,8 +74,8 @@ impl Archive {
                     end: offset + size,
                 }),
             }),
-            Some(_) => bail!("{name} in {} is not a regular file", self.path.display()),
-            None => bail!("{name} is missing in {}", self.path.display()),
+            Some(_) => bail!("{name} is not a regular file"),
+            None => bail!("{name} is missing"),
         }
     }
 }
@@ -114,7 +107,7 @@ impl Read for Extent<'_> {
 fn seekable(mut file: File) -> Result<File> {
     ensure!(
         !file.metadata()?.is_dir(),
-        "is a directory, expected a tar archive"
+        "a directory, expected a tar archive"
     );
     let mut head = Vec::with_capacity(MAGIC_LENGTH);
     (&file).take(MAGIC_LENGTH as u64).read_to_end(&mut head)?;
@@ -300,6 +293,6 @@ mod tests {
             assert!(error.contains(reason), "{error}");
         }
         let error = format!("{:#}", Archive::open(Path::new("/")).unwrap_err());
-        assert!(error.contains("is a directory"), "{error}");
+        assert!(error.contains("a directory"), "{error}");
     }
 }

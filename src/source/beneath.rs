@@ -50,6 +50,12 @@ impl Directory {
         Ok(file)
     }
 
+    /// Opens the entry `name`, whatever it is, to look at it only (`O_PATH`).
+    pub(super) fn open_path(&self, name: &[u8]) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(openat(&self.0, name, flags, Mode::empty())?)
+    }
+
     fn step(&self, name: &[u8]) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         openat(&self.0, name, flags, Mode::empty())

@@ -20,6 +20,9 @@ use super::reference::{ImageSelector, SourceReference, normalise_docker_name};
 use super::{ImageSource, LayerDescriptor, Platform, ResolvedImage};
 use crate::digest::Digest;
 
+/// What the layers are when they are handed out. skopeo's manifest calls them gzip.
+const PLAIN_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+
 /// An archive as `docker save` writes it.
 #[derive(Debug)]
 pub(super) struct DockerArchive {
@@ -59,8 +62,7 @@ struct Schema2Descriptor {
 
 /// Opens the archive at the path of `reference` and picks the image.
 pub(super) fn open(reference: &SourceReference) -> Result<DockerArchive> {
-    let archive = Archive::open(&reference.path)
-        .with_context(|| format!("opening {}", reference.transport.name()))?;
+    let archive = Archive::open(&reference.path).with_context(|| reference.to_string())?;
     ensure!(
         archive.contains("manifest.json") || !archive.contains("oci-layout"),
         "{reference}: it has an oci-layout, but no manifest.json: name it oci-archive:{}",
@@ -122,7 +124,11 @@ impl DockerArchive {
             layers: self.describe_layers(&config)?,
         })?;
         let manifest = manifest::parse_json(&manifest_bytes)?;
-        ResolvedImage::new(manifest_bytes, manifest, config_bytes)
+        let mut image = ResolvedImage::new(manifest_bytes, manifest, config_bytes)?;
+        for layer in &mut image.layers {
+            layer.media_type = PLAIN_LAYER.to_owned();
+        }
+        Ok(image)
     }
 
     /// Reads a configuration and checks it against the digest that its name is.

@@ -5,6 +5,7 @@ use std::io::Read;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor, ImageIndex, OciLayout};
+use serde::de::DeserializeOwned;
 
 use super::manifest::{self, DOCUMENT_LIMIT, Document};
 use super::platform::is_image;
@@ -40,7 +41,8 @@ impl Member<'_> {
 
 /// The files of a layout.
 pub(super) trait LayoutFiles: fmt::Debug + Send + Sync {
-    /// Opens the regular file at `path` below the layout's root, following no link.
+    /// Opens the regular file at `path` below the layout's root, following no link. Errors name
+    /// `path`.
     fn open(&self, path: &str) -> Result<Member<'_>>;
 }
 
@@ -57,11 +59,13 @@ impl<F: LayoutFiles> Layout<F> {
     }
 
     fn try_resolve(&self, platform: &Platform) -> Result<ResolvedImage> {
-        self.check_version().context("oci-layout")?;
-        let index = self.files.open("index.json")?.read_document();
-        let index: ImageIndex = index
-            .and_then(|bytes| manifest::parse_json(&bytes))
-            .context("index.json")?;
+        let layout: OciLayout = self.read_json("oci-layout")?;
+        let version = layout.image_layout_version();
+        ensure!(
+            version.starts_with("1."),
+            "oci-layout: imageLayoutVersion {version} is not supported, expected 1.0.0"
+        );
+        let index: ImageIndex = self.read_json("index.json")?;
         let mut entry = self.select(&index, platform).context("index.json")?.clone();
         for _ in 0..=INDEX_DEPTH {
             let context = || format!("manifest {}", entry.digest());
@@ -72,7 +76,7 @@ impl<F: LayoutFiles> Layout<F> {
                     let config_bytes = self
                         .read_blob(config)
                         .with_context(|| format!("configuration {}", config.digest()))?;
-                    let image = ResolvedImage::new(bytes, manifest, config_bytes)?;
+                    let image = ResolvedImage::new(bytes, *manifest, config_bytes)?;
                     platform.check(&image.config)?;
                     return Ok(image);
                 }
@@ -88,15 +92,11 @@ impl<F: LayoutFiles> Layout<F> {
         bail!("more than {INDEX_DEPTH} indexes lie in each other");
     }
 
-    fn check_version(&self) -> Result<()> {
-        let bytes = self.files.open("oci-layout")?.read_document()?;
-        let layout: OciLayout = manifest::parse_json(&bytes)?;
-        let version = layout.image_layout_version();
-        ensure!(
-            version.starts_with("1."),
-            "imageLayoutVersion {version} is not supported, expected 1.0.0"
-        );
-        Ok(())
+    fn read_json<T: DeserializeOwned>(&self, name: &'static str) -> Result<T> {
+        let bytes = self.files.open(name)?.read_document();
+        bytes
+            .and_then(|bytes| manifest::parse_json(&bytes))
+            .context(name)
     }
 
     /// Picks the entry of `index.json` that the reference means. Entries of one name, or of none,

@@ -24,9 +24,9 @@ const DOCKER_SCHEMA1: [&str; 2] = [
 #[derive(Debug)]
 pub(super) enum Document {
     /// One image.
-    Manifest(ImageManifest),
+    Manifest(Box<ImageManifest>),
     /// Several to choose from.
-    Index(ImageIndex),
+    Index(Box<ImageIndex>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,8 +88,8 @@ pub(super) fn parse_document(bytes: &[u8], media_type: &MediaType) -> Result<Doc
         bail!("an artifact of type {artifact}, not an image");
     }
     Ok(match kind {
-        Kind::Manifest => Document::Manifest(parse_json(bytes)?),
-        Kind::Index => Document::Index(parse_json(bytes)?),
+        Kind::Manifest => Document::Manifest(Box::new(parse_json(bytes)?)),
+        Kind::Index => Document::Index(Box::new(parse_json(bytes)?)),
     })
 }
 

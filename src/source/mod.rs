@@ -8,6 +8,7 @@ mod archive;
 mod beneath;
 mod compression;
 mod docker_archive;
+mod inode;
 mod layout;
 mod manifest;
 mod oci_archive;
@@ -102,8 +103,7 @@ pub struct LayerDescriptor {
     pub digest: Digest,
     /// Size of the bytes that `digest` is of.
     pub size: u64,
-    /// Media type as the manifest gives it. It may lie about the compression: skopeo's manifest
-    /// of a docker-archive calls every layer gzip.
+    /// Media type as the manifest gives it (for a docker-archive that of a plain tar).
     pub media_type: String,
     /// Digest of the decompressed tar stream.
     pub diff_id: Digest,

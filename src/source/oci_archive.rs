@@ -8,8 +8,7 @@ use super::reference::SourceReference;
 
 /// Opens the archive at the path of `reference`.
 pub(super) fn open(reference: &SourceReference) -> Result<Layout<Archive>> {
-    let archive = Archive::open(&reference.path)
-        .with_context(|| format!("opening {}", reference.transport.name()))?;
+    let archive = Archive::open(&reference.path).with_context(|| reference.to_string())?;
     ensure!(
         archive.contains("oci-layout") || !archive.contains("manifest.json"),
         "{reference}: it has a manifest.json, but no oci-layout: name it docker-archive:{}",

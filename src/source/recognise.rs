@@ -90,8 +90,12 @@ fn recognise_directory(path: &Path) -> Result<Transport> {
 }
 
 fn recognise_file(path: &Path) -> Result<Transport> {
-    let archive = Archive::open(path)
-        .context("looked for oci-layout (oci-archive) or manifest.json (docker-archive)")?;
+    let archive = Archive::open(path).with_context(|| {
+        format!(
+            "{}: looked for oci-layout (oci-archive) or manifest.json (docker-archive)",
+            path.display()
+        )
+    })?;
     // `docker save` of Docker 25 and later writes both; the layout has the real manifest.
     if archive.contains("oci-layout") {
         Ok(Transport::OciArchive)

@@ -4,20 +4,16 @@
 //! so that what is said of it is said of one inode even while the tree changes.
 
 use std::collections::HashMap;
-use std::ffi::CStr;
 use std::fmt;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd as _};
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags, openat, statx};
-use rustix::io::Errno;
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::fs::Dir;
 
 use super::beneath::Directory;
+use super::inode::{Inode, InodeKey, InodeKind};
 use super::reference::SourceReference;
-use super::rootfs_bodies::{RootfsBodies, Stamp};
+use super::rootfs_bodies::RootfsBodies;
 use crate::entry::{Entry, EntryKind};
-use crate::metadata::{Metadata, Special, Xattrs};
 use crate::path::ImagePath;
 use crate::report::{Action, Report};
 
@@ -48,14 +44,12 @@ impl RootfsSource {
     ///
     /// # Errors
     ///
-    /// It is missing, not a directory, empty, or has no directory `usr`.
+    /// It is missing, not a directory, or empty.
     pub(super) fn open(reference: &SourceReference) -> Result<Self> {
         let context = || reference.to_string();
         let root = Directory::open(&reference.path).with_context(context)?;
         let names = read_names(&root, &ImagePath::root()).with_context(context)?;
         ensure!(!names.is_empty(), "{reference}: the directory is empty");
-        let usr = root.open_directory(&ImagePath::root().join(b"usr"));
-        usr.with_context(|| format!("{reference}: not an unpacked root: usr"))?;
         Ok(Self {
             reference: reference.clone(),
             root,
@@ -66,23 +60,38 @@ impl RootfsSource {
     ///
     /// # Errors
     ///
-    /// What cannot be read, and what only the upper directory of an overlay has: it lacks the
-    /// files of the layers below, so the mounted overlay has to be named instead.
+    /// What cannot be read, what has no directory `usr`, and what only the upper directory of an
+    /// overlay has: it lacks the files of the layers below, so the mounted overlay has to be named
+    /// instead.
     pub fn walk(self, store: u32) -> Result<UnpackedRoot> {
         let reference = self.reference.to_string();
         self.try_walk(store).context(reference)
     }
 
     fn try_walk(self, store: u32) -> Result<UnpackedRoot> {
-        let mut report = Report::default();
-        let mut found = walk_inodes(&self.root, &mut report)?;
+        let mut found = walk_inodes(&self.root)?;
         found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         refuse_overlay_upper(&found)?;
+        let usr = ImagePath::root().join(b"usr");
+        ensure!(
+            found
+                .iter()
+                .any(|inode| inode.path == usr && inode.is_directory()),
+            "not an unpacked root: it has no directory usr"
+        );
 
+        let root_mount = found[0].mount;
+        let mut report = Report::default();
         let mut bodies = RootfsBodies::new(store, self.root);
         let mut first_names: HashMap<InodeKey, ImagePath> = HashMap::new();
         let mut entries = Vec::with_capacity(found.len());
         for inode in found {
+            if inode.mount != root_mount {
+                report_mount(&inode, &mut report);
+                if !inode.is_directory() {
+                    continue;
+                }
+            }
             let first = inode.shared.and_then(|key| first_names.get(&key));
             let kind = match (first, inode.kind) {
                 (Some(first), _) => EntryKind::Hardlink(first.clone()),
@@ -117,72 +126,27 @@ impl fmt::Display for RootfsSource {
     }
 }
 
-/// Device and inode number.
-type InodeKey = (u32, u32, u64);
-
-/// What one descriptor told.
-#[derive(Debug)]
-struct Inode {
-    path: ImagePath,
-    kind: InodeKind,
-    metadata: Metadata,
-    /// Set if it is no directory and has several names.
-    shared: Option<InodeKey>,
-}
-
-#[derive(Debug)]
-enum InodeKind {
-    Directory,
-    File(Stamp),
-    Symlink(Box<[u8]>),
-    Special(Special),
-}
-
-/// Which mount an entry lies on: by the mount's own number where the kernel tells it (Linux 5.8),
-/// so that a btrfs subvolume is no mount but a bind mount is; by device else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum MountKey {
-    Mount(u64),
-    Device(u32, u32),
-}
-
 /// Looks at every inode below `root`, in no particular order. No descriptor is held across
 /// directories, however deep they lie.
-fn walk_inodes(root: &Directory, report: &mut Report) -> Result<Vec<Inode>> {
-    let root_stat = stat(root)?;
-    let mount = mount_of(&root_stat);
-    let mut found = vec![inode(
-        ImagePath::root(),
-        root.open_directory(&ImagePath::root())?,
-        &root_stat,
-    )?];
+fn walk_inodes(root: &Directory) -> Result<Vec<Inode>> {
+    let top = Inode::of(ImagePath::root(), root)?;
+    let root_mount = top.mount;
+    let mut found = vec![top];
     let mut pending = vec![ImagePath::root()];
     while let Some(parent) = pending.pop() {
-        let context = || format!("reading the directory {parent}");
-        let directory = root.open_directory(&parent).with_context(context)?;
+        let directory = root
+            .open_directory(&parent)
+            .with_context(|| format!("reading the directory {parent}"))?;
         for name in read_names(&directory, &parent)? {
             let path = parent.join(&name);
-            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let fd = openat(&directory, &*name, flags, Mode::empty())
+            let inode = directory
+                .open_path(&name)
+                .map_err(anyhow::Error::from)
+                .and_then(|fd| Inode::of(path.clone(), &fd))
                 .with_context(|| path.to_string())?;
-            let stat = stat(&fd).with_context(|| path.to_string())?;
-            let is_directory = file_type(&stat) == FileType::Directory;
-            match (mount_of(&stat) == mount, is_directory) {
-                (true, true) => pending.push(path.clone()),
-                (true, false) => {}
-                (false, true) => report.note(
-                    STAGE,
-                    Action::Warning,
-                    &path,
-                    "a mount point: kept as an empty directory, what is mounted there is left out",
-                ),
-                (false, false) => {
-                    let detail = "another file is mounted over it: left out";
-                    report.note(STAGE, Action::Dropped, &path, detail);
-                    continue;
-                }
+            if inode.mount == root_mount && inode.is_directory() {
+                pending.push(path);
             }
-            let inode = inode(path.clone(), fd, &stat).with_context(|| path.to_string())?;
             found.push(inode);
         }
     }
@@ -203,101 +167,23 @@ fn read_names(directory: &Directory, path: &ImagePath) -> Result<Vec<Box<[u8]>>>
     Ok(names)
 }
 
-fn stat(fd: impl AsFd) -> io::Result<Statx> {
-    let flags = AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
-    let wanted = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
-    Ok(statx(fd, c"", flags, wanted)?)
-}
-
-fn mount_of(stat: &Statx) -> MountKey {
-    if StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::MNT_ID) {
-        MountKey::Mount(stat.stx_mnt_id)
-    } else {
-        MountKey::Device(stat.stx_dev_major, stat.stx_dev_minor)
-    }
-}
-
-fn file_type(stat: &Statx) -> FileType {
-    FileType::from_raw_mode(u32::from(stat.stx_mode))
-}
-
-fn inode(path: ImagePath, fd: impl AsFd, stat: &Statx) -> Result<Inode> {
-    let (major, minor) = (stat.stx_rdev_major, stat.stx_rdev_minor);
-    let kind = match file_type(stat) {
-        FileType::Directory => InodeKind::Directory,
-        FileType::RegularFile => InodeKind::File(Stamp::of(stat)),
-        FileType::Symlink => {
-            let target = rustix::fs::readlinkat(&fd, c"", Vec::new())?;
-            InodeKind::Symlink(target.into_bytes().into())
-        }
-        FileType::CharacterDevice => InodeKind::Special(Special::CharDevice { major, minor }),
-        FileType::BlockDevice => InodeKind::Special(Special::BlockDevice { major, minor }),
-        FileType::Fifo => InodeKind::Special(Special::Fifo),
-        FileType::Socket => InodeKind::Special(Special::Socket),
-        FileType::Unknown => bail!("unknown file type {:o}", stat.stx_mode),
+fn report_mount(inode: &Inode, report: &mut Report) {
+    let (action, detail) = match inode.is_directory() {
+        true => (
+            Action::Warning,
+            "a mount point: kept as an empty directory, what is mounted there is left out",
+        ),
+        false => (Action::Dropped, "another file is mounted over it"),
     };
-    let shared = !matches!(kind, InodeKind::Directory) && stat.stx_nlink > 1;
-    Ok(Inode {
-        path,
-        kind,
-        metadata: Metadata {
-            mode: u32::from(stat.stx_mode) & 0o7777,
-            uid: stat.stx_uid,
-            gid: stat.stx_gid,
-            mtime: stat.stx_mtime.tv_sec,
-            xattrs: xattrs(fd).context("reading extended attributes")?,
-        },
-        shared: shared.then_some((stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino)),
-    })
-}
-
-/// Every xattr. A descriptor opened with `O_PATH` has no calls for them, so it is named through
-/// `/proc`, which leads to this very inode, be it a symbolic link or a device.
-fn xattrs(fd: impl AsFd) -> Result<Xattrs> {
-    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
-    let names = match read_growing(|buffer| rustix::fs::listxattr(&*path, buffer)) {
-        Err(Errno::OPNOTSUPP) => return Ok(Xattrs::new()),
-        Err(Errno::NOENT) => return Err(anyhow!("/proc is not mounted")),
-        names => names?,
-    };
-    let mut xattrs = Xattrs::new();
-    for name in names.split_inclusive(|&b| b == 0) {
-        let name = CStr::from_bytes_with_nul(name)?;
-        match read_growing(|buffer| rustix::fs::getxattr(&*path, name, buffer)) {
-            // Removed since it was listed.
-            Err(Errno::NODATA) => {}
-            value => {
-                let value = value.with_context(|| name.to_string_lossy().into_owned())?;
-                xattrs.insert(name.to_bytes().into(), value.into());
-            }
-        }
-    }
-    Ok(xattrs)
-}
-
-/// Neither a list of xattrs nor a value is longer on Linux.
-const XATTR_LIMIT: usize = 64 * 1024;
-
-/// Calls `read` with larger and larger buffers until what it reads fits.
-fn read_growing(read: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
-    let mut buffer = vec![0; 256];
-    loop {
-        match read(&mut buffer) {
-            Err(Errno::RANGE) if buffer.len() < XATTR_LIMIT => buffer.resize(buffer.len() * 4, 0),
-            length => {
-                buffer.truncate(length?);
-                return Ok(buffer);
-            }
-        }
-    }
+    report.note(STAGE, action, &inode.path, detail);
 }
 
 /// Refuses an overlay's upper (or any single layer's) directory, told by the first trace of it.
-/// Storage of containers inside the root may hold such traces rightly.
+/// Some places may hold such traces rightly.
 fn refuse_overlay_upper(inodes: &[Inode]) -> Result<()> {
     for inode in inodes {
         if let Some(trace) = overlay_trace(inode)
-            && !lies_in_container_storage(&inode.path)
+            && !may_hold_traces(&inode.path)
         {
             bail!(
                 "{}: {trace}: this is one layer of an overlay, not the whole tree; name the merged \
@@ -331,10 +217,12 @@ fn overlay_trace(inode: &Inode) -> Option<String> {
     Some(format!("has the xattr {}", String::from_utf8_lossy(name)))
 }
 
-/// Does it lie in a layer that podman or docker keep below this root: `overlay/ID/diff/…`?
-fn lies_in_container_storage(path: &ImagePath) -> bool {
+/// Does it lie in a layer that podman or docker keep below this root (`overlay/ID/diff/…`), or in
+/// `/run`, where systemd makes a character device 0:0 to mask others with?
+fn may_hold_traces(path: &ImagePath) -> bool {
     let components: Vec<_> = path.components().collect();
-    components
+    let in_layer = components
         .windows(3)
-        .any(|window| matches!(window[0], b"overlay" | b"overlay2") && window[2] == b"diff")
+        .any(|window| matches!(window[0], b"overlay" | b"overlay2") && window[2] == b"diff");
+    in_layer || components.first() == Some(&&b"run"[..])
 }

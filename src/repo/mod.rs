@@ -143,8 +143,9 @@ impl Repo {
         self.threads = threads;
     }
 
-    /// Leaves it to the kernel when data reach the disk, whatever the repo's configuration says: a
-    /// power cut may then leave a commit whose objects are damaged.
+    /// Leaves it to the kernel when data reach the disk, whatever the repo's configuration says. A
+    /// power cut may then leave a commit whose objects are damaged, and a transaction that is not
+    /// committed leaves objects that no ref needs, because libostree does not stage them.
     pub fn disable_fsync(&mut self) {
         self.inner.set_disable_fsync(true);
     }

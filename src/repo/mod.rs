@@ -134,12 +134,6 @@ impl Repo {
         self.path.join("tmp")
     }
 
-    /// Leaves it to the kernel when data reach the disk, whatever the repo's configuration says: a
-    /// power cut may then leave a commit whose objects are damaged.
-    pub fn disable_fsync(&mut self) {
-        self.inner.set_disable_fsync(true);
-    }
-
     /// Is there room for `bytes` more, apart from the space that the repo's configuration reserves?
     ///
     /// # Errors

@@ -11,7 +11,8 @@ use super::Repo;
 use crate::digest::Digest;
 
 /// A running transaction of a [`Repo`]. Dropped, it leaves the repo's refs and objects as they
-/// were; finished objects may stay in the repo's `tmp` for the next transaction to find.
+/// were; objects that were finished stay in the repo's `tmp`, where the next transaction since the
+/// same boot finds them.
 #[derive(Debug)]
 pub struct Transaction<'a> {
     repo: &'a Repo,
@@ -71,6 +72,9 @@ impl<'a> Transaction<'a> {
     }
 
     /// Makes the objects part of the repo, durably, and then moves the refs.
+    ///
+    /// libostree flushes the whole filesystem for that: drop the bodies before, or a spool that
+    /// lies there is written to the disk only to be forgotten.
     ///
     /// # Errors
     /// What libostree says, with [`RepoError::NoSpace`](super::RepoError::NoSpace) for a full

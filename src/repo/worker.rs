@@ -16,7 +16,7 @@ use crate::digest::{Digest, Hasher};
 use crate::object::{FileHeader, MetadataKind, MetadataObject};
 
 /// Bodies up to this size are read once, into memory.
-const IN_MEMORY: u64 = 1024 * 1024;
+pub(super) const IN_MEMORY: u64 = 4 * 1024 * 1024;
 /// Larger ones are read twice, in pieces of this size.
 const PIECE: u64 = 256 * 1024;
 

@@ -14,6 +14,7 @@ use super::inode::{Inode, InodeKey, InodeKind};
 use super::reference::SourceReference;
 use super::rootfs_bodies::RootfsBodies;
 use crate::entry::{Entry, EntryKind};
+use crate::metadata::Special;
 use crate::path::ImagePath;
 use crate::report::{Action, Report};
 
@@ -56,7 +57,7 @@ impl RootfsSource {
         })
     }
 
-    /// Walks the tree. `store` goes into the [`BodyId`] of every file.
+    /// Walks the tree. `store` goes into the [`BodyId`](crate::bodies::BodyId) of every file.
     ///
     /// # Errors
     ///

@@ -344,7 +344,11 @@ fn main() {
         "input\ttransport\tdisplay\tserializable_name",
         rows(TRANSPORTS, |s| {
             let t = ox::Transport::try_from(s)?;
-            Ok(vec![transport(&t), t.to_string(), t.serializable_name().into()])
+            Ok(vec![
+                transport(&t),
+                t.to_string(),
+                t.serializable_name().into(),
+            ])
         }),
     );
     write(
@@ -411,25 +415,33 @@ fn main() {
         "unescape.ostree-ext.tsv",
         &format!("{OSTREE_EXT}, with prefix \"p\" put before the input"),
         "input\tunescaped",
-        rows(ESCAPED, |s| Ok(vec![refescape::unprefix_unescape_ref("p", &format!("p/{s}"))?])),
+        rows(ESCAPED, |s| {
+            Ok(vec![refescape::unprefix_unescape_ref(
+                "p",
+                &format!("p/{s}"),
+            )?])
+        }),
     );
     write(
         "rfc3339.chrono.tsv",
         CHRONO,
         "input\tseconds since the epoch",
         rows(TIMES, |s| {
-            Ok(vec![chrono::DateTime::parse_from_rfc3339(s)?.timestamp().to_string()])
+            Ok(vec![
+                chrono::DateTime::parse_from_rfc3339(s)?
+                    .timestamp()
+                    .to_string(),
+            ])
         }),
     );
 }
 
 type Answer = Result<Vec<String>, Box<dyn std::error::Error + Send + Sync>>;
 
-fn rows<'a>(inputs: &'a [&str], answer: impl Fn(&'a str) -> Answer) -> Vec<String> {
-    let row = |input: &&'a str| {
-        // The leak is what lets answers borrow; the process ends with the tables.
-        let input: &'a str = Box::leak(input.replace("{digest}", DIGEST).into_boxed_str());
-        let cells = match answer(input) {
+fn rows(inputs: &[&str], answer: impl Fn(&str) -> Answer) -> Vec<String> {
+    let row = |input: &&str| {
+        let input = input.replace("{digest}", DIGEST);
+        let cells = match answer(&input) {
             Ok(cells) => cells.iter().map(quote).collect(),
             Err(error) => vec![format!("!{}", one_line(error))],
         };

@@ -9,7 +9,7 @@ use ostree_ext::container as ox;
 use ostree_ext::{ostree, refescape};
 
 const OSTREE_EXT: &str = "ostree-ext 0.15.3";
-const PROXY: &str = "containers-image-proxy 0.11.2 (what bootc 1.16 parses with)";
+const PROXY: &str = "containers-image-proxy 0.11.0 (what bootc 1.16 parses with)";
 const CHRONO: &str = "chrono 0.4.45, DateTime::parse_from_rfc3339 (what ostree-ext parses with)";
 const LIBOSTREE: &str = "libostree's ostree_validate_rev";
 

@@ -9,9 +9,9 @@ use crate::digest::{Digest, DigestError};
 /// [`RefName::to_ref`] gives its name, [`RefName::parse`] reads one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RefName {
-    /// `ostree/container/image/<escaped reference>`: the commit of an imported image. What it
-    /// names is kept; an image of ostree-ext's must have all its [`Blob`](Self::Blob) refs as well,
-    /// or every later pull into the repository fails.
+    /// `ostree/container/image/<escaped reference>`: the commit of an imported image. Never to be
+    /// written alone: where the [`Blob`](Self::Blob) ref of the image's lowest layer is missing,
+    /// ostree-ext fails every later pull into the repository.
     Image(ImageReference),
     /// `ostree/container/blob/<escaped digest>`: the commit of one layer, named by the digest of
     /// its blob.

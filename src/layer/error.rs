@@ -1,0 +1,145 @@
+//! Why a layer was refused.
+
+use std::io;
+
+use super::compression::Compression;
+use crate::digest::Digest;
+use crate::path::PathError;
+
+/// Why a layer was refused. [`read`](super::read) puts the layer's position and digest before it.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    /// A media type that is not that of a layer.
+    #[error("media type {0:?} is not one of a layer: expected tar, tar+gzip or tar+zstd")]
+    UnsupportedMediaType(String),
+    /// An encrypted layer.
+    #[error("the layer is encrypted ({0}): decrypt the image first (skopeo copy --decryption-key)")]
+    Encrypted(String),
+    /// A compression that OCI does not know.
+    #[error("the blob is compressed with {0}: recompress the layer with gzip or zstd")]
+    UnsupportedCompression(&'static str),
+    /// The source failed while the blob was read.
+    #[error("reading the blob")]
+    Read(#[source] io::Error),
+    /// The blob is shorter or longer than its descriptor says.
+    #[error(
+        "the blob is {}: expected {expected} bytes, found {}{found}",
+        if found < expected { "truncated" } else { "too long" },
+        if found < expected { "" } else { "at least " }
+    )]
+    SizeMismatch {
+        /// Size in the descriptor, in bytes.
+        expected: u64,
+        /// Bytes read. Reading stops one byte after the expected end.
+        found: u64,
+    },
+    /// The blob is not the one that the descriptor names.
+    #[error("the blob is corrupt: expected digest {expected}, found {found}")]
+    DigestMismatch {
+        /// Digest in the descriptor.
+        expected: Digest,
+        /// Digest of the blob.
+        found: Digest,
+    },
+    /// The blob is the right one, but not what the image configuration says of its content.
+    #[error("the layer's content is not the image's: expected diff_id {expected}, found {found}")]
+    DiffIdMismatch {
+        /// diff_id in the image configuration.
+        expected: Digest,
+        /// Digest of the decompressed blob.
+        found: Digest,
+    },
+    /// The blob is the right one, but its compressed stream has no end.
+    #[error("the {0} stream is truncated")]
+    Truncated(Compression),
+    /// The blob is the right one, but its compressed stream is damaged.
+    #[error("the {compression} stream is damaged")]
+    Damaged {
+        /// How it is compressed.
+        compression: Compression,
+        /// What the decompressor says.
+        source: io::Error,
+    },
+    /// The archive cannot be read.
+    #[error("entry {entry} at offset {offset}")]
+    Tar {
+        /// Name of the entry, printable; `(unnamed)` where its header could not be read.
+        entry: String,
+        /// Offset of its header in the decompressed stream, in bytes.
+        offset: u64,
+        /// Why.
+        source: TarError,
+    },
+}
+
+impl LayerError {
+    /// Did the place where contents go fail, rather than the layer?
+    pub(super) fn is_store(&self) -> bool {
+        matches!(
+            self,
+            Self::Tar {
+                source: TarError::Store(_),
+                ..
+            }
+        )
+    }
+}
+
+/// Why an entry of an archive was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum TarError {
+    /// The decompressed stream could not be read.
+    #[error("reading the archive")]
+    Read(#[source] io::Error),
+    /// The content of a file could not be stored.
+    #[error("storing the content of a file")]
+    Store(#[source] io::Error),
+    /// The archive ends inside an entry.
+    #[error("the archive is truncated")]
+    Truncated,
+    /// 512 bytes that should be a header are none.
+    #[error("not a tar header: its checksum does not match")]
+    Checksum,
+    /// A numeric field holds something else, or a number that cannot be.
+    #[error("invalid {field} {value:?}")]
+    Number {
+        /// Which field.
+        field: &'static str,
+        /// What it holds, printable.
+        value: String,
+    },
+    /// A damaged PAX record.
+    #[error("invalid PAX record at byte {offset} of the extended header: {reason}")]
+    Pax {
+        /// Where it starts in the extended header.
+        offset: usize,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A map of a sparse file that makes no sense.
+    #[error("invalid sparse file: {0}")]
+    Sparse(&'static str),
+    /// A name that cannot be a path in an image.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// A hardlink whose target cannot be a path in an image.
+    #[error("hardlink target")]
+    HardlinkTarget(#[source] PathError),
+    /// No name, or a link without a target.
+    #[error("the {0} is empty")]
+    Empty(&'static str),
+    /// A symbolic link that no Linux file system could hold.
+    #[error("the target of the symbolic link {0}")]
+    SymlinkTarget(&'static str),
+    /// The image's root is something else than a directory.
+    #[error("the root of the image is not a directory")]
+    Root,
+    /// More than [`Limits`](super::Limits) allow.
+    #[error("{what}: more than {limit}")]
+    Limit {
+        /// What there is too much of, with its unit.
+        what: &'static str,
+        /// How much is allowed.
+        limit: u64,
+    },
+}

@@ -33,9 +33,9 @@ out = tarfile.open(
 )
 values = (xattr.split("=") for xattr in xattrs)
 headers = {"SCHILY.xattr." + name: text(bytes.fromhex(value)) for name, value in values}
-# Records of the own making stand before those of uid, gid and size.
 add("./", tarfile.DIRTYPE)
 add("dir", tarfile.DIRTYPE)
+# tarfile writes these records before those of uid and gid; so must size stand.
 add("dir/body", data=b"b" * 700, headers=dict(headers, size="700") if pax else None)
 add("hard", tarfile.LNKTYPE, link="./dir/body")
 add("soft", tarfile.SYMTYPE, link=text(b"dir/\xff"))

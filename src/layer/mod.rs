@@ -1,7 +1,7 @@
 //! From the bytes of a layer blob to its entries.
 //!
 //! A layer is read once: the blob is digested, decompressed, digested again (the diff_id) and
-//! parsed as tar in one pass, bodies going straight to a [`BodySink`](crate::bodies::BodySink).
+//! parsed as tar in one pass, bodies going straight to a [`BodySink`].
 //! Nothing leaves this module as good before size, digest and diff_id matched.
 
 use std::io::{self, BufRead, Read};

@@ -1,7 +1,6 @@
 //! Bytes from the thread that decompresses to the thread that parses: a few fixed buffers going
 //! round, so that memory stays flat and neither thread waits for the other's every read.
 
-use std::fmt;
 use std::io::{self, BufRead, Read};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -148,14 +147,6 @@ impl Read for Reader {
         let n = self.fill_buf()?.read(buffer)?;
         self.consume(n);
         Ok(n)
-    }
-}
-
-impl fmt::Debug for Reader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader")
-            .field("count", &self.count)
-            .finish_non_exhaustive()
     }
 }
 

@@ -179,6 +179,11 @@ impl<R: BufRead> TarReader<'_, R> {
                     None => self.file(size)?,
                 }
             }
+            // A directory of an incremental dump; its data are the names in it.
+            b'D' if header.dialect() == Dialect::Gnu => {
+                self.blocks.skip_data(size)?;
+                EntryKind::Directory
+            }
             b'S' if header.dialect() == Dialect::Gnu => {
                 let map = SparseMap::old_gnu(header, size, self.limits, || self.blocks.next())?;
                 self.sparse_file(&map)?

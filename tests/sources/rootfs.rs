@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use import_oci::bodies::{Bodies, BodyId, BodyStore as _};
-use import_oci::source::{self, RootEntry, RootEntryKind, Source, SourceReference, UnpackedRoot};
+use import_oci::entry::{Entry, EntryKind};
+use import_oci::source::{self, Source, SourceReference, UnpackedRoot};
 
 use crate::{assert_contains, error_of, may, run, shell};
 
@@ -38,14 +39,14 @@ fn walk(root: &Path) -> anyhow::Result<UnpackedRoot> {
     }
 }
 
-fn entry<'a>(root: &'a UnpackedRoot, path: &str) -> &'a RootEntry {
+fn entry<'a>(root: &'a UnpackedRoot, path: &str) -> &'a Entry {
     let found = root.entries.iter().find(|e| e.path.to_string() == path);
     found.unwrap_or_else(|| panic!("{path} is missing"))
 }
 
 fn body(root: &UnpackedRoot, path: &str) -> BodyId {
     match entry(root, path).kind {
-        RootEntryKind::File { body, .. } => body,
+        EntryKind::File { body, .. } => body,
         ref other => panic!("{path} is no file: {other:?}"),
     }
 }
@@ -55,13 +56,13 @@ fn xattr(root: &UnpackedRoot, path: &str, name: &str) -> Option<Vec<u8>> {
     xattrs.get(name.as_bytes()).map(|value| value.to_vec())
 }
 
-fn describe(entry: &RootEntry) -> String {
+fn describe(entry: &Entry) -> String {
     let kind = match &entry.kind {
-        RootEntryKind::Directory => "directory".to_owned(),
-        RootEntryKind::File { size, .. } => format!("file of {size}"),
-        RootEntryKind::Symlink(target) => format!("-> {}", String::from_utf8_lossy(target)),
-        RootEntryKind::Hardlink(first) => format!("= {first}"),
-        RootEntryKind::Special(special) => special.to_string(),
+        EntryKind::Directory => "directory".to_owned(),
+        EntryKind::File { size, .. } => format!("file of {size}"),
+        EntryKind::Symlink(target) => format!("-> {}", String::from_utf8_lossy(target)),
+        EntryKind::Hardlink(first) => format!("= {first}"),
+        EntryKind::Special(special) => special.to_string(),
     };
     format!("{} {:o} {kind}", entry.path, entry.metadata.mode)
 }

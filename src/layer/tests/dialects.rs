@@ -89,6 +89,7 @@ fn kinds() {
                 header.set_device_major(253).unwrap();
                 header.set_device_minor(1 << 19).unwrap();
             })
+            .gnu(b'D', "dumped/", b"Yname\0\0")
             .ustar(b'0', "dir/.wh.gone", b"")
             .entry(Header::new_ustar(), b'0', "mode", b"", |header| {
                 header.set_mode(0o106_755);
@@ -107,6 +108,7 @@ fn kinds() {
             "/fifo 644 0:0 FIFO",
             "/char 644 0:0 character device 5:1",
             "/block 644 0:0 block device 253:524288",
+            "/dumped 644 0:0 directory",
             "/dir/.wh.gone 644 0:0 file ",
             "/mode 6755 0:0 file ",
         ],

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
-use import_oci::label::{FileKind, Oracle, Policy, PolicyError, PolicyFiles, Reference};
-use import_oci::path::escape;
+use import_oci::label::{FileKind, Oracle, Policy, PolicyError, PolicyFiles, Reference, label_all};
+use import_oci::path::{ImagePath, escape};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -339,6 +339,35 @@ fn mutations(path: &[u8]) -> Vec<Vec<u8>> {
         }
     }
     all
+}
+
+#[test]
+fn a_tree_is_labelled_with_libselinux_at_hand() {
+    let nodes = ["usr/bin/sh", "usr/etc/passwd", "usr/lib/x", "tmp/x"].map(|path| {
+        (
+            ImagePath::parse(path.as_bytes()).unwrap(),
+            FileKind::Regular,
+        )
+    });
+    for (bin, pcre) in [("/usr/bin/.*", false), ("/usr/(?!lib).*", true)] {
+        let files = PolicyFiles {
+            file_contexts: format!("{bin} u:r:bin\n/etc/.* u:r:etc\n/tmp/.* <<none>>\n").into(),
+            ..PolicyFiles::default()
+        };
+        let labels = label_all(Policy::parse(&files), || Oracle::new(&files), &nodes).unwrap();
+        assert_eq!(labels.taken_over.is_some(), pcre, "{bin}");
+        assert_eq!(labels.checked, nodes.len());
+        let texts: Vec<_> = labels
+            .labels
+            .iter()
+            .map(|label| label.map(|label| labels.contexts.get(label)))
+            .collect();
+        assert_eq!(
+            texts,
+            [Some("u:r:bin"), Some("u:r:etc"), None, None],
+            "{bin}"
+        );
+    }
 }
 
 #[test]

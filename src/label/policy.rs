@@ -69,8 +69,8 @@ pub struct Explanation<'p> {
 impl Policy {
     /// Compiles the policy.
     ///
-    /// Fails with [`PolicyError::Malformed`] where libselinux cannot open these files, either,
-    /// and with another error where it can and this cannot.
+    /// Fails with [`PolicyError::Malformed`] where libselinux cannot make sense of these files,
+    /// either, and with another error where it can and this cannot.
     pub fn parse(files: &PolicyFiles) -> Result<Self, PolicyError> {
         let mut literals = Vec::new();
         let mut regexes = Vec::new();

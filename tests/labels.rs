@@ -14,9 +14,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
-use import_oci::label::{FileKind, Oracle, Policy, PolicyFiles, Reference};
-use import_oci::path::escape;
+use import_oci::label::{FileKind, Oracle, Policy, PolicyError, PolicyFiles, Reference, label_all};
+use import_oci::path::{ImagePath, escape};
+use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 const KINDS: [FileKind; 7] = [
@@ -30,7 +32,7 @@ const KINDS: [FileKind; 7] = [
 ];
 
 /// Questions to libselinux by each test that does not ask everything.
-const QUESTIONS: usize = 30_000;
+const QUESTIONS: usize = 60_000;
 
 type Question = (Vec<u8>, FileKind);
 
@@ -108,8 +110,7 @@ fn equal(files: &PolicyFiles, questions: &[Question]) {
         .collect();
     let answered = started.elapsed();
 
-    let full = std::env::var_os("IMPORT_OCI_LABELS_FULL").is_some();
-    let stride = if full {
+    let stride = if full() {
         1
     } else {
         questions.len().div_ceil(QUESTIONS)
@@ -163,7 +164,7 @@ fn differences(
     different
 }
 
-/// Every path below `/` on its filesystem, thinned to 30,000.
+/// The paths below `/` on its filesystem.
 fn real() -> Vec<Question> {
     let device = fs::metadata("/").unwrap().dev();
     let mut questions = vec![(b"/".to_vec(), FileKind::Directory)];
@@ -192,8 +193,7 @@ fn real() -> Vec<Question> {
             }
         }
     }
-    let stride = questions.len().div_ceil(30_000);
-    questions.into_iter().step_by(stride).collect()
+    questions
 }
 
 /// Paths that each line matches, and paths that it nearly matches, with several kinds of file.
@@ -216,18 +216,7 @@ fn adversarial(files: &PolicyFiles) -> Vec<Question> {
         .into_iter()
         .flat_map(fields)
     {
-        let matching = regex_syntax::ParserBuilder::new()
-            .unicode(false)
-            .utf8(false)
-            .dot_matches_new_line(true)
-            .build()
-            .parse(&line[0])
-            .map(|hir| expand(&hir))
-            .unwrap();
-        for path in matching.into_iter().take(6) {
-            paths.extend(mutations(&path));
-            paths.insert(path);
-        }
+        paths.extend(near(&line[0]));
     }
     for alias in [&files.subs, &files.subs_dist].into_iter().flat_map(fields) {
         let (from, to) = (alias[0].as_bytes(), alias[1].as_bytes());
@@ -239,18 +228,32 @@ fn adversarial(files: &PolicyFiles) -> Vec<Question> {
         paths.extend(below.into_iter().step_by(7));
         paths.extend([from.to_vec(), [from, b"x"].concat(), [from, b"/"].concat()]);
     }
-    let full = std::env::var_os("IMPORT_OCI_LABELS_FULL").is_some();
     paths
         .into_iter()
-        .filter(|path| path.first() == Some(&b'/') && !path.contains(&0))
         .enumerate()
         .flat_map(|(n, path)| {
-            let kinds = if full { KINDS.len() } else { 2 };
+            let kinds = if full() { KINDS.len() } else { 2 };
             let kinds = KINDS.into_iter().cycle().skip(n % KINDS.len()).take(kinds);
             kinds
                 .map(move |kind| (path.clone(), kind))
                 .collect::<Vec<_>>()
         })
+        .collect()
+}
+
+/// Paths that `regex` matches and paths that it nearly matches.
+fn near(regex: &str) -> Vec<Vec<u8>> {
+    let hir = regex_syntax::ParserBuilder::new()
+        .unicode(false)
+        .utf8(false)
+        .dot_matches_new_line(true)
+        .build()
+        .parse(regex)
+        .unwrap();
+    let matching = expand(&hir).into_iter().take(6);
+    matching
+        .flat_map(|path| mutations(&path).into_iter().chain([path]))
+        .filter(|path| path.first() == Some(&b'/') && !path.contains(&0))
         .collect()
 }
 
@@ -338,8 +341,72 @@ fn mutations(path: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
+#[test]
+fn a_tree_is_labelled_with_libselinux_at_hand() {
+    let nodes = ["usr/bin/sh", "usr/etc/passwd", "usr/lib/x", "tmp/x"].map(|path| {
+        (
+            ImagePath::parse(path.as_bytes()).unwrap(),
+            FileKind::Regular,
+        )
+    });
+    for (bin, pcre) in [("/usr/bin/.*", false), ("/usr/(?!lib).*", true)] {
+        let files = PolicyFiles {
+            file_contexts: format!("{bin} u:r:bin\n/etc/.* u:r:etc\n/tmp/.* <<none>>\n").into(),
+            ..PolicyFiles::default()
+        };
+        let labels = label_all(Policy::parse(&files), || Oracle::new(&files), &nodes).unwrap();
+        assert_eq!(labels.taken_over.is_some(), pcre, "{bin}");
+        assert_eq!(labels.checked, nodes.len());
+        let texts: Vec<_> = labels
+            .labels
+            .iter()
+            .map(|label| label.map(|label| labels.contexts.get(label)))
+            .collect();
+        assert_eq!(
+            texts,
+            [Some("u:r:bin"), Some("u:r:etc"), None, None],
+            "{bin}"
+        );
+    }
+}
+
+#[test]
+fn what_is_malformed_is_refused_by_both() {
+    for content in [
+        "/a\n",
+        "/a -x u:r:t\n",
+        "/a -dd u:r:t\n",
+        "/a u:r:t more\n",
+        "/a\u{e9} u:r:t\n",
+        "/a u:r:\u{e9}\n",
+    ] {
+        let content = [b"/ok u:r:t\n", content.as_bytes()].concat();
+        let main = PolicyFiles {
+            file_contexts: content.clone(),
+            ..PolicyFiles::default()
+        };
+        let local = PolicyFiles {
+            local: Some(content.clone()),
+            ..PolicyFiles::default()
+        };
+        for files in [main, local] {
+            let content = content.escape_ascii();
+            assert!(Oracle::new(&files).is_err(), "libselinux on {content}");
+            let error = Policy::parse(&files).unwrap_err();
+            assert!(
+                matches!(error, PolicyError::Malformed { .. }),
+                "{content}: {error}"
+            );
+        }
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: if full() { 100_000 } else { 2000 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// Order, kinds, `<<none>>`, companions and aliases: small policies over few names, so that
     /// lines collide.
@@ -353,24 +420,108 @@ proptest! {
         questions in questions(),
     ) {
         let files = PolicyFiles { file_contexts: main, homedirs, local, subs, subs_dist };
-        agree(&files, &questions)?;
+        agree(&Policy::parse(&files).unwrap(), &files, &questions)?;
     }
 
     /// Whatever of a regular expression is accepted means the same to PCRE.
     #[test]
-    fn random_regexes(
-        regex in "/?[ab/.*+?(){}1,|\\[\\]\\-^$:&~\\\\]{1,10}",
-        questions in questions(),
-    ) {
+    fn random_regexes(parts in vec(select(SYNTAX), 1..8), mut questions in questions()) {
+        let regex = format!("/{}", parts.concat());
         let file_contexts = format!("{regex} u:r:t\n").into_bytes();
-        agree(&PolicyFiles { file_contexts, ..PolicyFiles::default() }, &questions)?;
+        let files = PolicyFiles { file_contexts, ..PolicyFiles::default() };
+        if let Ok(policy) = Policy::parse(&files) {
+            questions.extend(near(&regex).into_iter().map(|path| (path, FileKind::Regular)));
+            agree(&policy, &files, &questions)?;
+        }
     }
 }
 
-fn agree(files: &PolicyFiles, questions: &[Question]) -> Result<(), TestCaseError> {
-    let Ok(policy) = Policy::parse(files) else {
-        return Ok(());
-    };
+/// Pieces of regular expressions, of both dialects or of one.
+const SYNTAX: &[&str] = &[
+    "a",
+    "b",
+    "/",
+    ".",
+    "-",
+    ",",
+    "1",
+    "x",
+    ":",
+    "=",
+    "&&",
+    "--",
+    "~~",
+    "#",
+    "\\.",
+    "\\-",
+    "\\/",
+    "\\_",
+    "\\",
+    "*",
+    "+",
+    "?",
+    "{2}",
+    "{1,}",
+    "{0,2}",
+    "{,2}",
+    "{",
+    "}",
+    "(",
+    ")",
+    "(a|/b)",
+    "|",
+    "(?:",
+    "(?i)",
+    "(?x)",
+    "(?=",
+    "(?!",
+    "(?>",
+    "(?P<n>",
+    "(?R)",
+    "[",
+    "]",
+    "[^",
+    "^",
+    "$",
+    "[ab]",
+    "[^/]",
+    "[-+]",
+    "[a-]",
+    "[[:alpha:]]",
+    "[:alpha:]",
+    "[]a]",
+    "\\d",
+    "\\D",
+    "\\w",
+    "\\W",
+    "\\s",
+    "\\S",
+    "\\b",
+    "\\B",
+    "\\<",
+    "\\>",
+    "\\A",
+    "\\z",
+    "\\Z",
+    "\\Q",
+    "\\E",
+    "\\R",
+    "\\v",
+    "\\h",
+    "\\n",
+    "\\x61",
+    "\\1",
+    "\\K",
+    "\\N",
+    "\\C",
+    "\\pL",
+];
+
+fn agree(
+    policy: &Policy,
+    files: &PolicyFiles,
+    questions: &[Question],
+) -> Result<(), TestCaseError> {
     let mut labeler = policy.labeler();
     let mut oracle = Oracle::new(files).unwrap();
     for (path, kind) in questions {
@@ -385,64 +536,33 @@ fn agree(files: &PolicyFiles, questions: &[Question]) -> Result<(), TestCaseErro
 }
 
 fn specifications() -> impl Strategy<Value = Vec<u8>> {
-    let part = prop_oneof![
-        Just("/a"),
-        Just("/b"),
-        Just("/a"),
-        Just("/ab"),
-        Just("/a\\.b"),
-        Just("/.*"),
-        Just("/[^/]+"),
-        Just("(/.*)?"),
-        Just("/a?"),
-        Just("/*"),
-        Just("(a|/b)"),
-        Just("\\-"),
-        Just("/[ab]"),
-        Just("x"),
+    const PARTS: &[&str] = &[
+        "/a", "/a", "/b", "/ab", "/a\\.b", "/.*", "/[^/]+", "(/.*)?", "/a?", "/*", "(a|/b)", "\\-",
+        "/[ab]", "x",
     ];
-    let regex = proptest::collection::vec(part, 1..4).prop_map(|parts| parts.concat());
-    let kind = prop_oneof![3 => Just(""), 1 => Just("--"), 1 => Just("-d"), 1 => Just("-l")];
-    let context = prop_oneof![
-        Just("u:r:t1"),
-        Just("u:r:t2"),
-        Just("u:r:t3"),
-        Just("<<none>>")
-    ];
-    proptest::collection::vec((regex, kind, context), 0..8).prop_map(|lines| {
+    const KINDS: &[&str] = &["", "", "", "--", "-d", "-l"];
+    const CONTEXTS: &[&str] = &["u:r:t1", "u:r:t2", "u:r:t3", "<<none>>"];
+    let regex = vec(select(PARTS), 1..4).prop_map(|parts| parts.concat());
+    vec((regex, select(KINDS), select(CONTEXTS)), 0..8).prop_map(|lines| {
         let line = |(regex, kind, context)| format!("{regex}\t{kind}\t{context}\n");
         lines.into_iter().map(line).collect::<String>().into_bytes()
     })
 }
 
 fn aliases() -> impl Strategy<Value = Vec<u8>> {
-    let path = || {
-        prop_oneof![
-            Just("/"),
-            Just("/a"),
-            Just("/b"),
-            Just("/a/b"),
-            Just("/ab"),
-            Just("/a/")
-        ]
-    };
-    proptest::collection::vec((path(), path()), 0..4).prop_map(|lines| {
+    const PATHS: &[&str] = &["/", "/a", "/b", "/a/b", "/ab", "/a/"];
+    vec((select(PATHS), select(PATHS)), 0..4).prop_map(|lines| {
         let line = |(from, to)| format!("{from} {to}\n");
         lines.into_iter().map(line).collect::<String>().into_bytes()
     })
 }
 
 fn questions() -> impl Strategy<Value = Vec<Question>> {
-    let byte = prop_oneof![
-        6 => Just(b'/'), 6 => Just(b'a'), 4 => Just(b'b'), 1 => Just(b'.'), 1 => Just(b'-'),
-        1 => Just(b'\n'), 1 => Just(b'\xff'), 1 => Just(b'1'), 1 => Just(b'x'), 1 => Just(b'\\'),
-        1 => Just(b'|'), 1 => Just(b']'), 1 => Just(b'['), 1 => Just(b'{'), 1 => Just(b'}'),
-    ];
-    let path = proptest::collection::vec(byte, 0..8).prop_map(|rest| [b"/", &*rest].concat());
-    let kind = prop_oneof![
-        Just(FileKind::Regular),
-        Just(FileKind::Directory),
-        Just(FileKind::Symlink)
-    ];
-    proptest::collection::vec((path, kind), 40)
+    let byte = select(b"//////aaaaaabbbb.-\n\xff1x\\|][{}".as_slice());
+    let path = vec(byte, 0..8).prop_map(|rest| [b"/", &*rest].concat());
+    vec((path, select(&KINDS[..3])), 40)
+}
+
+fn full() -> bool {
+    std::env::var_os("IMPORT_OCI_LABELS_FULL").is_some()
 }

@@ -126,7 +126,8 @@ impl fmt::Display for PolicyLine {
 /// Why a policy cannot be used as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
-    /// libselinux would refuse the policy because of this line, too.
+    /// libselinux would refuse the policy because of this line, too, or would read it in pieces
+    /// (an alias of more than 1022 bytes, a NUL).
     #[error("the policy is malformed at {line}: {reason}")]
     Malformed {
         /// The line.

@@ -1,14 +1,26 @@
 //! Turn an ordinary OCI image into an OSTree commit that boots.
+//!
+//! [`import::import`] is the pipeline; the modules it calls lie in its order: [`source`],
+//! [`layer`], [`tree`], [`fixup`], [`label`], [`object`], [`repo`], [`commit`], [`publish`]. Each
+//! uses only what stands before it.
 
 pub mod bodies;
+pub mod cli;
+pub mod commit;
 pub mod contract;
 pub mod digest;
+pub mod entry;
 pub mod fixup;
+pub mod import;
 pub mod label;
 pub mod layer;
 pub mod metadata;
 pub mod object;
+pub mod outcome;
+mod parallel;
 pub mod path;
+pub mod progress;
+pub mod publish;
 pub mod repo;
 pub mod report;
 pub mod source;

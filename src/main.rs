@@ -1,3 +1,7 @@
-//! The `import-oci` command.
+//! The `import-oci` command; see `import_oci` for the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    import_oci::cli::main()
+}

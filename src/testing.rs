@@ -1,7 +1,7 @@
 //! Small images for unit tests: layers written like a listing, and trees printed like one.
 
 use crate::bodies::{Bodies, BodySink, MemoryStore};
-use crate::layer::{Entry, EntryKind};
+use crate::entry::{Entry, EntryKind};
 use crate::metadata::{Metadata, Special};
 use crate::path::{ImagePath, escape};
 use crate::tree::{Content, Tree, merge};

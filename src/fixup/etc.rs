@@ -11,7 +11,7 @@ use crate::report::{Action, Report};
 use crate::tree::{Content, Inode, InodeId, Tree};
 
 /// Which of `/etc` and `/usr/etc` wins where an image holds a path in both and they differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum EtcConflict {
     /// Neither: the image is refused.
     #[default]

@@ -25,11 +25,13 @@ mod libselinux;
 mod parse;
 mod pattern;
 mod policy;
+mod tree;
 
 pub use check::{Disagreement, Labels, Reference, TakeOver, label_all, sample};
 pub use config::locate;
 pub use context::{ContextId, Contexts};
 pub use libselinux::Oracle;
+pub use tree::{TreeLabels, find_policy, kind, label_tree};
 pub use policy::{Explanation, Labeler, Match, Policy, SpecId};
 
 use std::fmt;

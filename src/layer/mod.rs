@@ -11,9 +11,9 @@ use std::thread;
 
 use anyhow::Context as _;
 
-use crate::bodies::{BodyId, BodySink};
+use crate::bodies::BodySink;
 use crate::digest::{Digest, HashingReader};
-use crate::metadata::{Metadata, Special};
+use crate::entry::Entry;
 use crate::path::ImagePath;
 use crate::report::{Action, Report};
 use crate::source::LayerDescriptor;
@@ -22,6 +22,7 @@ mod compression;
 mod error;
 mod header;
 mod media_type;
+mod parallel;
 mod pax;
 mod pipe;
 mod sparse;
@@ -32,6 +33,7 @@ use compression::PeekReader;
 pub use compression::Compression;
 pub use error::{LayerError, TarError};
 pub use media_type::is_foreign;
+pub use parallel::read_all;
 
 /// A layer that was read and is what its image says.
 #[derive(Debug)]
@@ -42,38 +44,6 @@ pub struct Layer {
     pub report: Report,
     /// Size of the decompressed tar stream in bytes.
     pub uncompressed_size: u64,
-}
-
-/// One entry of a layer, as OCI sees it: nothing merged, nothing repaired, whiteouts under their
-/// literal names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Where.
-    pub path: ImagePath,
-    /// What.
-    pub kind: EntryKind,
-    /// Mode, owner, xattrs and time. Meaningless for hardlinks, which share their target's.
-    pub metadata: Metadata,
-}
-
-/// What an [`Entry`] is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EntryKind {
-    /// A directory.
-    Directory,
-    /// A regular file.
-    File {
-        /// Its content.
-        body: BodyId,
-        /// Size of the content in bytes.
-        size: u64,
-    },
-    /// A symbolic link and the text it holds: any bytes without NUL.
-    Symlink(Box<[u8]>),
-    /// Another name of the file, link or special file at this path.
-    Hardlink(ImagePath),
-    /// A device, FIFO or socket.
-    Special(Special),
 }
 
 /// How much a layer may ask for. The defaults are far above what images have; beyond them lies

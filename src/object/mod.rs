@@ -14,12 +14,14 @@
 
 mod directory;
 mod file;
+mod plan;
 mod variant;
 
 use crate::digest::Digest;
 
 pub use directory::{dirmeta, dirtree};
 pub use file::FileHeader;
+pub use plan::{Directories, FileObject, Plan};
 
 /// A metadata object: its bytes and the checksum that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]

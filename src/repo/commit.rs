@@ -8,6 +8,7 @@ use ostree::glib::Variant;
 use ostree::glib::prelude::*;
 
 use super::Transaction;
+use crate::contract::MetadataValue;
 use crate::digest::Digest;
 
 /// What a commit says besides its empty subject and body. It has no parent.
@@ -17,19 +18,10 @@ pub struct CommitSpec<'a> {
     pub dirtree: Digest,
     /// The dirmeta of the root, written before.
     pub dirmeta: Digest,
-    /// Metadata, in the order of their keys, which is part of the checksum.
-    pub metadata: &'a BTreeMap<String, MetadataValue>,
+    /// Metadata. The order of the keys is part of the checksum, and always the same.
+    pub metadata: &'a [(&'static str, MetadataValue)],
     /// Seconds since the epoch.
     pub timestamp: u64,
-}
-
-/// A value of a commit's metadata.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MetadataValue {
-    /// GVariant type `s`.
-    Text(String),
-    /// GVariant type `b`.
-    Flag(bool),
 }
 
 impl Transaction<'_> {
@@ -44,7 +36,7 @@ impl Transaction<'_> {
                     MetadataValue::Text(text) => text.to_variant(),
                     MetadataValue::Flag(flag) => flag.to_variant(),
                 };
-                (key.as_str(), value)
+                (*key, value)
             })
             .collect();
         let write = || {

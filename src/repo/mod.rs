@@ -7,7 +7,6 @@
 
 mod commit;
 mod error;
-mod parallel;
 mod transaction;
 mod worker;
 mod write;
@@ -22,10 +21,9 @@ use ostree::gio;
 
 use crate::digest::Digest;
 
-pub use commit::{CommitSpec, MetadataValue};
+pub use commit::CommitSpec;
 pub use error::RepoError;
-pub use transaction::{Statistics, Transaction};
-pub use write::{FileObject, WriteProgress};
+pub use transaction::{Statistics, Transaction, check_ref};
 
 /// How a repo stores objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,7 +65,6 @@ pub struct Repo {
     inner: ostree::Repo,
     path: PathBuf,
     mode: Mode,
-    threads: NonZeroUsize,
 }
 
 impl Repo {
@@ -93,7 +90,6 @@ impl Repo {
             inner,
             path: path.to_owned(),
             mode,
-            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         })
     }
 
@@ -138,11 +134,6 @@ impl Repo {
         self.path.join("tmp")
     }
 
-    /// From how many threads objects are written; by default as many as there are processors.
-    pub fn set_threads(&mut self, threads: NonZeroUsize) {
-        self.threads = threads;
-    }
-
     /// Leaves it to the kernel when data reach the disk, whatever the repo's configuration says: a
     /// power cut may then leave a commit whose objects are damaged.
     pub fn disable_fsync(&mut self) {
@@ -178,9 +169,10 @@ impl Repo {
             .transpose()
     }
 
-    /// Begins a transaction. A repo has at most one at a time.
-    pub fn transaction(&self) -> Result<Transaction<'_>> {
-        Transaction::begin(self)
+    /// Begins a transaction that writes objects from `threads` threads. A repo has at most one
+    /// transaction at a time.
+    pub fn transaction(&self, threads: NonZeroUsize) -> Result<Transaction<'_>> {
+        Transaction::begin(self, threads)
     }
 }
 

@@ -1,6 +1,7 @@
 //! All or nothing: objects become part of the repo, then refs move.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard};
 
 use anyhow::{Context as _, Result};
@@ -14,6 +15,7 @@ use crate::digest::Digest;
 #[derive(Debug)]
 pub struct Transaction<'a> {
     repo: &'a Repo,
+    pub(super) threads: NonZeroUsize,
     /// The distinct content objects that were handed to libostree.
     pub(super) content: Seen,
     /// The distinct metadata objects that were.
@@ -21,7 +23,7 @@ pub struct Transaction<'a> {
 }
 
 /// What a transaction did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Statistics {
     /// Content objects (files and links) that are new in the repo.
     pub content_written: usize,
@@ -35,14 +37,23 @@ pub struct Statistics {
     pub content_bytes_written: u64,
 }
 
+/// Can `name` be a ref?
+///
+/// # Errors
+/// It cannot.
+pub fn check_ref(name: &str) -> Result<()> {
+    ostree::validate_rev(name).with_context(|| format!("{name:?} cannot be a ref"))
+}
+
 impl<'a> Transaction<'a> {
-    pub(super) fn begin(repo: &'a Repo) -> Result<Self> {
+    pub(super) fn begin(repo: &'a Repo, threads: NonZeroUsize) -> Result<Self> {
         repo.inner
             .prepare_transaction(gio::Cancellable::NONE)
             .map_err(|error| repo.explain(error))
             .with_context(|| format!("beginning a transaction in {}", repo.path.display()))?;
         Ok(Self {
             repo,
+            threads,
             content: Seen::default(),
             metadata: Seen::default(),
         })
@@ -53,7 +64,7 @@ impl<'a> Transaction<'a> {
     /// # Errors
     /// `name` is no name of a ref.
     pub fn set_ref(&self, name: &str, commit: Digest) -> Result<()> {
-        ostree::validate_rev(name)?;
+        check_ref(name)?;
         self.ostree()
             .transaction_set_ref(None, name, Some(&commit.hex()));
         Ok(())

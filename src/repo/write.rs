@@ -1,40 +1,22 @@
 //! Content and metadata objects into a transaction, from several threads.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
 
 use super::worker::Worker;
-use super::{Transaction, parallel};
-use crate::bodies::{Bodies, BodyId};
+use super::Transaction;
+use crate::bodies::Bodies;
 use crate::digest::Digest;
-use crate::object::{FileHeader, MetadataObject};
+use crate::object::{FileObject, MetadataObject};
+use crate::parallel;
 use crate::path::ImagePath;
-
-/// A regular file or a symbolic link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileObject {
-    /// Owner, mode, xattrs and link target.
-    pub header: FileHeader,
-    /// The content of a regular file; `None` for a link.
-    pub body: Option<BodyId>,
-}
-
-/// How far [`Transaction::write_files`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WriteProgress {
-    /// Files and links that are done.
-    pub objects: u64,
-    /// The size of their bodies in bytes.
-    pub bytes: u64,
-}
 
 impl Transaction<'_> {
     /// Writes the objects that the repo lacks and returns the checksums of all, by index.
     ///
     /// Bodies are read in the order in which they lie in their stores. `path` names an object in
-    /// errors; `progress` is called from any thread after each object.
+    /// errors; `done` is called from any thread after each object.
     ///
     /// # Errors
     /// The first that occurs, with the path of its object;
@@ -44,12 +26,11 @@ impl Transaction<'_> {
         objects: &[FileObject],
         bodies: &Arc<Bodies>,
         path: &(dyn Fn(usize) -> ImagePath + Sync),
-        progress: &(dyn Fn(WriteProgress) + Sync),
+        done: &(dyn Fn() + Sync),
     ) -> Result<Vec<Digest>> {
         let mut order: Vec<_> = (0..objects.len()).collect();
         order.sort_unstable_by_key(|&index| objects[index].body);
         let seen = &self.content;
-        let (done, done_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
         parallel::map(self.workers(), &order, |worker, index, cancellable| {
             let object = &objects[index];
             let checksum = match object.body {
@@ -57,11 +38,7 @@ impl Transaction<'_> {
                 None => worker.write_whole(object.header.bytes().to_vec(), seen, cancellable),
             }
             .with_context(|| format!("writing {} to the repo", path(index)))?;
-            let size = object.body.map_or(0, |body| bodies.size(body));
-            progress(WriteProgress {
-                objects: done.fetch_add(1, Ordering::Relaxed) + 1,
-                bytes: done_bytes.fetch_add(size, Ordering::Relaxed) + size,
-            });
+            done();
             Ok(checksum)
         })
     }
@@ -82,7 +59,7 @@ impl Transaction<'_> {
 
     fn workers(&self) -> Vec<Worker> {
         std::iter::repeat_with(|| Worker::new(self.repo()))
-            .take(self.repo().threads.get())
+            .take(self.threads.get())
             .collect()
     }
 }

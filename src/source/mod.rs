@@ -25,7 +25,7 @@ use anyhow::Result;
 use oci_spec::image::{ImageConfiguration, ImageManifest};
 
 pub use self::reference::{ImageSelector, SourceReference, Transport};
-pub use self::rootfs::{RootEntry, RootEntryKind, RootfsSource, UnpackedRoot};
+pub use self::rootfs::{RootfsSource, UnpackedRoot};
 pub use self::rootfs_bodies::RootfsBodies;
 use crate::digest::Digest;
 

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use super::beneath::Directory;
 use super::reference::SourceReference;
 use super::rootfs_bodies::{RootfsBodies, Stamp};
-use crate::bodies::BodyId;
+use crate::entry::{Entry, EntryKind};
 use crate::metadata::{Metadata, Special, Xattrs};
 use crate::path::ImagePath;
 use crate::report::{Action, Report};
@@ -33,42 +33,11 @@ pub struct RootfsSource {
 pub struct UnpackedRoot {
     /// The entries in byte order of their paths, from the root itself on; so parents come before
     /// their children and files before their hardlinks.
-    pub entries: Vec<RootEntry>,
+    pub entries: Vec<Entry>,
     /// The content of the files, read when it is asked for.
     pub bodies: RootfsBodies,
     /// Mount points that were left out.
     pub report: Report,
-}
-
-/// One entry of an unpacked root.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RootEntry {
-    /// Where.
-    pub path: ImagePath,
-    /// What.
-    pub kind: RootEntryKind,
-    /// Mode, owner, every xattr that this process may see, and time.
-    pub metadata: Metadata,
-}
-
-/// What a [`RootEntry`] is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RootEntryKind {
-    /// A directory.
-    Directory,
-    /// A regular file.
-    File {
-        /// Its content.
-        body: BodyId,
-        /// Size of the content in bytes.
-        size: u64,
-    },
-    /// A symbolic link and the text it holds.
-    Symlink(Box<[u8]>),
-    /// Another name of the file, link or special file at this path, which comes earlier.
-    Hardlink(ImagePath),
-    /// A device, FIFO or socket.
-    Special(Special),
 }
 
 /// Who writes our lines of the report.
@@ -116,19 +85,19 @@ impl RootfsSource {
         for inode in found {
             let first = inode.shared.and_then(|key| first_names.get(&key));
             let kind = match (first, inode.kind) {
-                (Some(first), _) => RootEntryKind::Hardlink(first.clone()),
-                (None, InodeKind::Directory) => RootEntryKind::Directory,
-                (None, InodeKind::File(stamp)) => RootEntryKind::File {
+                (Some(first), _) => EntryKind::Hardlink(first.clone()),
+                (None, InodeKind::Directory) => EntryKind::Directory,
+                (None, InodeKind::File(stamp)) => EntryKind::File {
                     size: stamp.size,
                     body: bodies.add(inode.path.clone(), stamp)?,
                 },
-                (None, InodeKind::Symlink(target)) => RootEntryKind::Symlink(target),
-                (None, InodeKind::Special(special)) => RootEntryKind::Special(special),
+                (None, InodeKind::Symlink(target)) => EntryKind::Symlink(target),
+                (None, InodeKind::Special(special)) => EntryKind::Special(special),
             };
             if let (None, Some(key)) = (first, inode.shared) {
                 first_names.insert(key, inode.path.clone());
             }
-            entries.push(RootEntry {
+            entries.push(Entry {
                 path: inode.path,
                 kind,
                 metadata: inode.metadata,

@@ -8,12 +8,12 @@
 use std::collections::HashMap;
 
 use super::{Content, Cursor, Inode, InodeId, Tree, TreeError};
-use crate::layer::{Entry, EntryKind};
+use crate::entry::{Entry, EntryKind};
 use crate::path::ImagePath;
 use crate::report::{Action, Report};
 
 /// What to do with an entry below a symbolic link of a lower layer (`lib/x` where `lib` is a link).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum SymlinkParent {
     /// As overlayfs shows it: the link is replaced by a directory. Except for the links of a
     /// merged `/usr` and of `/var/run` and `/var/lock`, which are followed: replacing them is
@@ -27,7 +27,7 @@ pub enum SymlinkParent {
 }
 
 /// Whose metadata a directory gets that several layers describe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum DirectoryMetadata {
     /// The highest layer's, as container runtimes show it.
     #[default]

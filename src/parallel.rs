@@ -10,7 +10,7 @@ use ostree::gio::prelude::*;
 /// Calls `work` once for each of the distinct indices in `order` and returns the results sorted by
 /// index. Each of `workers` becomes the state of one thread. After the first error, which is
 /// returned, no more work is begun, and calls that watch the cancellable end early.
-pub(super) fn map<W, T>(
+pub fn map<W, T>(
     workers: Vec<W>,
     order: &[usize],
     work: impl Fn(&mut W, usize, &gio::Cancellable) -> Result<T> + Sync,

@@ -1,0 +1,201 @@
+//! The command line: one file a verb. Nothing else prints.
+
+mod import;
+mod labels;
+mod progress;
+mod summary;
+
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::fixup::{self, FixupOptions};
+use crate::import::ImportOptions;
+use crate::source::{self, Platform, Source, SourceReference};
+use crate::tree::merge::{DirectoryMetadata, MergeOptions, SymlinkParent};
+
+/// Turn an ordinary OCI image into an OSTree commit that boots.
+///
+/// Reads an image, repairs what keeps it from booting, labels every file with the image's own
+/// SELinux policy, and writes one commit. The commit's checksum is the last line of the output.
+#[derive(Debug, Parser)]
+#[command(
+    name = "import-oci",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true,
+    after_help = EXIT_CODES
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+
+    #[command(flatten)]
+    import: Option<import::ImportArgs>,
+
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage; 130 interrupted and \
+    143 terminated, as shells tell it. After anything but 0 the repo's refs are as before.";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show which SELinux context paths of an image get, and which line of its policy says so.
+    Labels(labels::LabelsArgs),
+}
+
+/// How much is said on standard error.
+#[derive(Debug, Clone, Copy, Args)]
+struct OutputArgs {
+    /// Say more on standard error: -v every change, -vv every step (RUST_LOG chooses steps).
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+
+    /// Say nothing on standard error but errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+/// Where an image is read from, and which one of an index.
+#[derive(Debug, Args)]
+struct SourceArgs {
+    /// The image: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
+    /// rootfs:DIR, or a path at which one of these is recognised.
+    source: String,
+
+    /// Architecture of the image, in Go's words (amd64, arm64) [default: this machine's].
+    #[arg(long)]
+    arch: Option<String>,
+
+    /// Operating system of the image [default: linux].
+    #[arg(long)]
+    os: Option<String>,
+
+    /// Variant of the architecture (v7, v8).
+    #[arg(long)]
+    variant: Option<String>,
+}
+
+impl SourceArgs {
+    fn open(&self) -> Result<(SourceReference, Source)> {
+        let reference = SourceReference::parse(&self.source)?;
+        let source = source::open(&reference)?;
+        Ok((reference, source))
+    }
+
+    fn platform(&self) -> Platform {
+        let host = Platform::host();
+        Platform {
+            os: self.os.clone().unwrap_or(host.os),
+            architecture: self.arch.clone().unwrap_or(host.architecture),
+            variant: self.variant.clone(),
+        }
+    }
+}
+
+/// How layers are merged and the tree is repaired.
+#[derive(Debug, Args)]
+struct TreeArgs {
+    /// Which file wins where /etc and /usr/etc of the image differ.
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
+    etc_conflict: fixup::EtcConflict,
+
+    /// Whose mode, owner and xattrs a directory gets that several layers describe.
+    #[arg(long, value_name = "LAYER", value_enum, default_value_t)]
+    dir_metadata: DirectoryMetadata,
+
+    /// What becomes of a symbolic link when a higher layer has files below it.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    symlink_parent: SymlinkParent,
+
+    /// Leave out a fixup; may be given several times.
+    #[arg(long, value_name = "NAME", value_parser = fixup_names())]
+    skip_fixup: Vec<String>,
+
+    /// How many threads work at once [default: one for each core].
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+/// Everything that decides on the tree that an image becomes.
+fn import_options(source: &SourceArgs, tree: &TreeArgs) -> Result<ImportOptions> {
+    Ok(ImportOptions {
+        platform: source.platform(),
+        merge: MergeOptions {
+            symlink_parent: tree.symlink_parent,
+            directory_metadata: tree.dir_metadata,
+            ..MergeOptions::default()
+        },
+        fixups: FixupOptions {
+            etc_conflict: tree.etc_conflict,
+            skip: tree.skip_fixup.clone(),
+        },
+        write_ref: None,
+        timestamp: None,
+        threads: match tree.threads {
+            Some(threads) => threads,
+            None => std::thread::available_parallelism().context("counting cores")?,
+        },
+    })
+}
+
+fn fixup_names() -> clap::builder::PossibleValuesParser {
+    fixup::FIXUPS
+        .iter()
+        .map(|f| clap::builder::PossibleValue::new(f.name()).help(f.summary()))
+        .collect::<Vec<_>>()
+        .into()
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = start_logging(cli.output).and_then(|()| match (cli.verb, cli.import) {
+        (Some(Verb::Labels(args)), _) => labels::run(&args, cli.output),
+        (None, Some(args)) => import::run(&args, cli.output),
+        (None, None) => unreachable!("clap asks for a source or a verb"),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_logging(output: OutputArgs) -> Result<()> {
+    use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+
+    let level = match (output.quiet, output.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (false, 0) => LevelFilter::WARN,
+        (false, 1) => LevelFilter::INFO,
+        (false, 2) => LevelFilter::DEBUG,
+        (false, _) => LevelFilter::TRACE,
+    };
+    let filter = EnvFilter::builder()
+        .with_default_directive(level.into())
+        .from_env()
+        .context("reading RUST_LOG")?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
+    Ok(())
+}
+
+/// Whoever read our output has seen enough: `import-oci … | head` is no failure.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}

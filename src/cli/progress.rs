@@ -1,0 +1,47 @@
+//! Progress as a bar on a terminal.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::progress::{Progress, Stage};
+
+/// One bar after the other on standard error; nothing where that is no terminal.
+#[derive(Debug)]
+pub struct Bar(ProgressBar);
+
+impl Bar {
+    pub fn new(quiet: bool) -> Self {
+        let target = match quiet {
+            true => ProgressDrawTarget::hidden(),
+            false => ProgressDrawTarget::stderr_with_hz(5),
+        };
+        Self(ProgressBar::with_draw_target(None, target))
+    }
+}
+
+impl Progress for Bar {
+    fn begin(&self, stage: Stage, total: u64) {
+        let (what, template) = match stage {
+            Stage::Layers => (
+                "reading layers",
+                "{msg:16} {wide_bar} {bytes:>10}/{total_bytes:10} {eta:>4}",
+            ),
+            Stage::Objects => (
+                "writing objects",
+                "{msg:16} {wide_bar} {human_pos:>10}/{human_len:10} {eta:>4}",
+            ),
+        };
+        let style = ProgressStyle::with_template(template).expect("a valid template");
+        self.0.reset();
+        self.0.set_style(style);
+        self.0.set_message(what);
+        self.0.set_length(total);
+    }
+
+    fn advance(&self, units: u64) {
+        self.0.inc(units);
+    }
+
+    fn end(&self) {
+        self.0.finish_and_clear();
+    }
+}

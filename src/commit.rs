@@ -1,0 +1,215 @@
+//! What the commit of an image says: its metadata and its date. The same image says the same on
+//! every host.
+
+use std::io::Read as _;
+
+use anyhow::{Context as _, Result, ensure};
+use oci_spec::image::{ImageConfiguration, ImageManifest};
+use serde_json::json;
+
+use crate::bodies::Bodies;
+use crate::contract::{self, ImageMetadata, metadata};
+use crate::digest::Digest;
+use crate::object::Directories;
+use crate::path::ImagePath;
+use crate::source::ResolvedImage;
+use crate::tree::{Content, Tree};
+
+/// Metadata and date of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitText {
+    /// Metadata.
+    pub metadata: ImageMetadata,
+    /// Seconds since the epoch.
+    pub timestamp: u64,
+}
+
+impl CommitText {
+    /// The commit of an image with a manifest and a configuration: both verbatim, and the date
+    /// the image gives itself, 1970 if it gives none.
+    pub fn of_image(image: &ResolvedImage, kernel: Option<String>) -> Result<Self> {
+        let text = |bytes: &[u8], what: &str| {
+            String::from_utf8(bytes.to_vec()).with_context(|| format!("the {what} is not UTF-8"))
+        };
+        Ok(Self {
+            metadata: ImageMetadata {
+                manifest_digest: image.manifest_digest,
+                manifest: text(&image.manifest_bytes, "manifest")?,
+                config: text(&image.config_bytes, "configuration")?,
+                version: metadata::version(&image.config).map(str::to_owned),
+                bootable: kernel,
+                format: metadata::FORMAT,
+            },
+            timestamp: contract::created(&image.manifest, &image.config).unwrap_or(0),
+        })
+    }
+
+    /// The commit of an unpacked root: a manifest and a configuration of one layer that nobody
+    /// can have. Its digest is made of the tree, so that no pull takes another layer for it, nor
+    /// it for another.
+    pub fn of_root(
+        root: &Directories,
+        architecture: &str,
+        timestamp: u64,
+        kernel: Option<String>,
+    ) -> Result<Self> {
+        let (dirtree, dirmeta) = (root.root_dirtree.hex(), root.root_dirmeta.hex());
+        let layer = Digest::of(format!("import-oci root {dirtree} {dirmeta}").as_bytes());
+        let created = jiff::Timestamp::from_second(timestamp.try_into()?)
+            .context("the timestamp is out of range")?
+            .to_string();
+        let config = json!({
+            "architecture": architecture,
+            "created": created,
+            "os": "linux",
+            "config": {},
+            "rootfs": { "type": "layers", "diff_ids": [layer] },
+            "history": [{ "created": created, "created_by": "import-oci" }],
+        })
+        .to_string();
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": Digest::of(config.as_bytes()),
+                "size": config.len(),
+            },
+            "layers": [{
+                "mediaType": "application/vnd.oci.image.layer.v1.tar",
+                "digest": layer,
+                "size": 0,
+            }],
+        })
+        .to_string();
+        // What we store must be readable by those who read it with the same types.
+        serde_json::from_str::<ImageManifest>(&manifest).context("made an invalid manifest")?;
+        serde_json::from_str::<ImageConfiguration>(&config)
+            .context("made an invalid configuration")?;
+        Ok(Self {
+            metadata: ImageMetadata {
+                manifest_digest: Digest::of(manifest.as_bytes()),
+                manifest,
+                config,
+                version: None,
+                bootable: kernel,
+                format: metadata::FORMAT,
+            },
+            timestamp,
+        })
+    }
+}
+
+/// The version of the kernel of a tree, if there is exactly one where ostree looks for it:
+/// a regular file `usr/lib/modules/VERSION/vmlinuz`.
+pub fn find_kernel(tree: &Tree) -> Result<Option<String>> {
+    let modules = ImagePath::root().join(b"usr").join(b"lib").join(b"modules");
+    let directory = tree.lookup(&modules).and_then(|id| tree.children(id));
+    let mut kernels = directory
+        .into_iter()
+        .flatten()
+        .filter(|&(_, &id)| {
+            let kernel = tree.children(id).and_then(|c| c.get(&b"vmlinuz"[..]));
+            kernel.is_some_and(|&id| matches!(tree.inode(id).content, Content::File { .. }))
+        })
+        .map(|(name, _)| name);
+    let (first, second) = (kernels.next(), kernels.next());
+    let (Some(version), None) = (first, second) else {
+        return Ok(None);
+    };
+    let version = std::str::from_utf8(version);
+    ensure!(version.is_ok(), "the version of the kernel in {modules} is not UTF-8");
+    Ok(version.ok().map(str::to_owned))
+}
+
+/// The architecture of an unpacked root in Go's words, read off the ELF header of its shell or its
+/// init; `unknown` where neither tells.
+pub fn find_architecture(tree: &Tree, bodies: &Bodies) -> &'static str {
+    const PROGRAMS: [&str; 4] = ["usr/bin/sh", "bin/sh", "usr/lib/systemd/systemd", "sbin/init"];
+    PROGRAMS
+        .iter()
+        .filter_map(|path| {
+            let path = ImagePath::parse(path.as_bytes()).ok()?;
+            let (_, id) = tree.resolve(&path).ok()??;
+            match tree.inode(id).content {
+                Content::File { body, .. } => {
+                    let mut header = [0; 20];
+                    bodies.reader(body).read_exact(&mut header).ok()?;
+                    architecture_of_elf(&header)
+                }
+                _ => None,
+            }
+        })
+        .next()
+        .unwrap_or("unknown")
+}
+
+/// Reads `e_machine` (elf.h) of an ELF header.
+fn architecture_of_elf(header: &[u8; 20]) -> Option<&'static str> {
+    let [0x7f, b'E', b'L', b'F', _, endianness, ..] = *header else {
+        return None;
+    };
+    let machine = [header[18], header[19]];
+    let machine = match endianness {
+        1 => u16::from_le_bytes(machine),
+        _ => u16::from_be_bytes(machine),
+    };
+    Some(match (machine, endianness) {
+        (3, _) => "386",
+        (21, 1) => "ppc64le",
+        (22, _) => "s390x",
+        (40, _) => "arm",
+        (62, _) => "amd64",
+        (183, _) => "arm64",
+        (243, _) => "riscv64",
+        (258, _) => "loong64",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Layers;
+
+    #[test]
+    fn exactly_one_kernel_counts() {
+        let one = || Layers::new().file("usr/lib/modules/6.1/vmlinuz", "").dir("usr/lib/modules/5", 0o755);
+        for (layers, expected) in [
+            (Layers::new(), None),
+            (one(), Some("6.1")),
+            (one().file("usr/lib/modules/5/vmlinuz", ""), None),
+            (one().symlink("usr/lib/modules/5/vmlinuz", "x"), Some("6.1")),
+            (Layers::new().file("usr/lib/modules", ""), None),
+        ] {
+            let (tree, _) = layers.merge();
+            assert_eq!(find_kernel(&tree).unwrap().as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn a_root_has_a_manifest_of_its_own() {
+        let directories = |dirtree: &[u8]| Directories {
+            objects: Vec::new(),
+            root_dirtree: Digest::of(dirtree),
+            root_dirmeta: Digest::of(b"meta"),
+        };
+        let of = |tree: &[u8]| CommitText::of_root(&directories(tree), "amd64", 86400, None).unwrap();
+        let text = of(b"tree");
+        assert_eq!(text, of(b"tree"));
+        assert_ne!(text.metadata.manifest_digest, of(b"other").metadata.manifest_digest);
+        assert_eq!(text.metadata.manifest_digest, Digest::of(text.metadata.manifest.as_bytes()));
+        assert!(text.metadata.config.contains("1970-01-02T00:00:00Z"));
+    }
+
+    #[test]
+    fn architecture_is_read_off_programs() {
+        let elf = "\x7fELF\x02\x01............\x3e\x00";
+        for (content, expected) in [(elf, "amd64"), (&elf[..19], "unknown"), ("", "unknown")] {
+            let shell = Layers::new().symlink("bin", "usr/bin").file("usr/bin/sh", content);
+            let (tree, bodies) = shell.merge();
+            assert_eq!(find_architecture(&tree, &bodies), expected);
+        }
+        assert_eq!(find_architecture(&Tree::new(), &Bodies::default()), "unknown");
+    }
+}

@@ -1,0 +1,188 @@
+//! What a commit says of the image it was made from: the keys of its metadata dictionary.
+//!
+//! Text is `s` and a flag `b` in GVariant. The order of a dictionary is part of a commit's checksum,
+//! so everything here comes sorted by key.
+
+use oci_spec::image::{ANNOTATION_VERSION, ImageConfiguration};
+
+use crate::digest::Digest;
+
+/// Digest of the manifest, `sha256:…` (text). ostree-ext takes a commit without it for no image;
+/// an equal digest means that the image is there already. `bootc status` and `rpm-ostree status`
+/// print it.
+pub const MANIFEST_DIGEST: &str = "ostree.manifest-digest";
+/// The manifest, JSON (text). Read for the list of layers in garbage collection, for the
+/// difference an upgrade would make, and for the digest of the configuration, which is the id of
+/// the image.
+pub const MANIFEST: &str = "ostree.manifest";
+/// The configuration, JSON (text). Read for version, labels, creation date, history and diff_ids.
+pub const IMAGE_CONFIG: &str = "ostree.container.image-config";
+/// Which program made the commit (text), see [`importer_version`]. Nobody decides anything by it
+/// but us.
+pub const IMPORTER_VERSION: &str = "ostree.importer.version";
+/// The commit holds a kernel (flag). Written by `ostree commit --bootable`, read where images are
+/// built from commits.
+pub const BOOTABLE: &str = "ostree.bootable";
+/// The version of that kernel (text), the name of its directory below `usr/lib/modules`.
+pub const LINUX: &str = "ostree.linux";
+/// The version of the system (text). `ostree admin status` and the boot menu show it.
+pub const VERSION: &str = "version";
+
+/// The base that bootc built this commit on (text, a commit). Not ours to write.
+pub const BOOTC_DERIVED: &str = "bootc.derived";
+/// The commit carries packages that rpm-ostree layered on its parent (flag). Not ours to write: it
+/// makes rpm-ostree look for that parent.
+pub const RPMOSTREE_CLIENT_LAYER: &str = "rpmostree.clientlayer";
+
+/// Detached metadata: digest of the manifest of an update that was seen but not fetched (text).
+/// `bootc status` and `rpm-ostree status` show the update. Whoever writes it writes
+/// [`CACHED_MANIFEST`] and [`CACHED_CONFIG`] too, and with ostree-ext loses all other detached
+/// metadata of the commit, signatures with it.
+pub const CACHED_MANIFEST_DIGEST: &str = "ostree-ext.cached.manifest-digest";
+/// Detached metadata: the manifest of that update, JSON (text).
+pub const CACHED_MANIFEST: &str = "ostree-ext.cached.manifest";
+/// Detached metadata: the configuration of that update, JSON (text).
+pub const CACHED_CONFIG: &str = "ostree-ext.cached.config";
+
+/// The number of the tree that we make of an image. It changes when, and only when, the same image
+/// gives another tree or other metadata than before: whoever holds a commit with another number
+/// must import anew, whoever has this one need not.
+pub const FORMAT: u32 = 1;
+
+/// The value of [`IMPORTER_VERSION`] in our commits: `import-oci` and a format number, [`FORMAT`]
+/// for those made today. It is no release number, so that a release that changes nothing about the
+/// tree gives the same commits.
+pub fn importer_version(format: u32) -> String {
+    format!("import-oci {format}")
+}
+
+/// The version that an image gives itself: its label `org.opencontainers.image.version`, else
+/// `version`.
+pub fn version(config: &ImageConfiguration) -> Option<&str> {
+    let labels = config.config().as_ref()?.labels().as_ref()?;
+    [ANNOTATION_VERSION, LABEL_VERSION]
+        .into_iter()
+        .find_map(|key| labels.get(key))
+        .map(String::as_str)
+}
+
+/// The label for versions from before OCI had one.
+pub const LABEL_VERSION: &str = "version";
+
+/// What we write in the commit of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageMetadata {
+    /// Digest of `manifest`.
+    pub manifest_digest: Digest,
+    /// The manifest, byte for byte, so that its digest holds.
+    pub manifest: String,
+    /// The configuration, byte for byte.
+    pub config: String,
+    /// See [`version`].
+    pub version: Option<String>,
+    /// The version of the kernel, if the tree has exactly one.
+    pub bootable: Option<String>,
+    /// See [`importer_version`].
+    pub format: u32,
+}
+
+/// The value of a metadata key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MetadataValue {
+    /// GVariant `s`.
+    Text(String),
+    /// GVariant `b`.
+    Flag(bool),
+}
+
+impl ImageMetadata {
+    /// The keys and values, sorted by key.
+    pub fn into_entries(self) -> Vec<(&'static str, MetadataValue)> {
+        use MetadataValue::{Flag, Text};
+        let mut entries = vec![
+            (MANIFEST_DIGEST, Text(self.manifest_digest.to_string())),
+            (MANIFEST, Text(self.manifest)),
+            (IMAGE_CONFIG, Text(self.config)),
+            (IMPORTER_VERSION, Text(importer_version(self.format))),
+        ];
+        if let Some(kernel) = self.bootable {
+            entries.extend([(BOOTABLE, Flag(true)), (LINUX, Text(kernel))]);
+        }
+        entries.extend(self.version.map(|version| (VERSION, Text(version))));
+        entries.sort_unstable_by_key(|&(key, _)| key);
+        entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata() -> ImageMetadata {
+        ImageMetadata {
+            manifest_digest: Digest::of(b"{ }"),
+            manifest: "{ }".to_owned(),
+            config: "{}\n".to_owned(),
+            version: None,
+            bootable: None,
+            format: 7,
+        }
+    }
+
+    #[test]
+    fn entries_are_sorted_and_verbatim() {
+        let text = |text: &str| MetadataValue::Text(text.to_owned());
+        let digest = Digest::of(b"{ }").to_string();
+        let always = [
+            ("ostree.container.image-config", text("{}\n")),
+            ("ostree.importer.version", text("import-oci 7")),
+            ("ostree.manifest", text("{ }")),
+            ("ostree.manifest-digest", text(&digest)),
+        ];
+        assert_eq!(metadata().into_entries(), always);
+
+        let full = ImageMetadata {
+            version: Some("12".to_owned()),
+            bootable: Some("6.1.0-1-amd64".to_owned()),
+            ..metadata()
+        };
+        let [config, importer, manifest, manifest_digest] = always;
+        let expected = [
+            ("ostree.bootable", MetadataValue::Flag(true)),
+            config,
+            importer,
+            ("ostree.linux", text("6.1.0-1-amd64")),
+            manifest,
+            manifest_digest,
+            ("version", text("12")),
+        ];
+        assert_eq!(full.into_entries(), expected);
+    }
+
+    #[test]
+    fn version_is_a_label() {
+        for (labels, expected) in [
+            ("null", None),
+            ("{}", None),
+            (r#"{"Version": "1"}"#, None),
+            (r#"{"version": "1"}"#, Some("1")),
+            (r#"{"org.opencontainers.image.version": "2"}"#, Some("2")),
+            (
+                r#"{"version": "1", "org.opencontainers.image.version": "2"}"#,
+                Some("2"),
+            ),
+            (
+                r#"{"version": "1", "org.opencontainers.image.version": ""}"#,
+                Some(""),
+            ),
+        ] {
+            let config = format!(
+                r#"{{"architecture": "amd64", "os": "linux", "config": {{"Labels": {labels}}},
+                     "rootfs": {{"type": "layers", "diff_ids": []}}}}"#
+            );
+            let config: ImageConfiguration = serde_json::from_str(&config).unwrap();
+            assert_eq!(version(&config), expected, "{labels}");
+        }
+        assert_eq!(version(&ImageConfiguration::default()), None);
+    }
+}

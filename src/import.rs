@@ -1,0 +1,204 @@
+//! The pipeline, on one page.
+//!
+//! ```text
+//! source ──► layer ──► tree ──► fixup ──► label ──► object ──► repo ──► commit ──► publish
+//! open the   verify,   merge    repair    final     header +   write    metadata   refs, in one
+//! image      inflate,  layers   quirks    image's   checksum   once                transaction
+//!            parse                        policy
+//! ```
+//!
+//! Two phases, because an object's checksum covers the label of its file, and the policy that
+//! gives the label is itself a file of the final image. First every layer is read once, verified
+//! and merged while bodies wait in spools; then what survived is labelled, hashed and written once.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+
+use crate::bodies::{Bodies, BodyStore};
+use crate::commit::{self, CommitText};
+use crate::digest::Digest;
+use crate::fixup::{self, FixupOptions, Image};
+use crate::label;
+use crate::layer;
+use crate::object::Plan;
+use crate::outcome::{Imported, JSON_VERSION, LayerSummary, SelinuxSummary, TreeSummary};
+use crate::progress::{Progress, Stage};
+use crate::publish;
+use crate::repo::{CommitSpec, Repo};
+use crate::report::Report;
+use crate::source::{Platform, ResolvedImage, Source, SourceReference};
+use crate::tree::Tree;
+use crate::tree::merge::{self, MergeOptions};
+
+/// What a user can choose about an import.
+#[derive(Debug, Clone)]
+pub struct ImportOptions {
+    /// Which image of an index.
+    pub platform: Platform,
+    /// How layers are merged.
+    pub merge: MergeOptions,
+    /// How the tree is repaired.
+    pub fixups: FixupOptions,
+    /// The branch for the commit; by default one made of the source's name.
+    pub write_ref: Option<String>,
+    /// Date of the commit of an unpacked root, in seconds since the epoch; by default its newest
+    /// modification time. Images have a date of their own.
+    pub timestamp: Option<u64>,
+    /// How many threads work at once.
+    pub threads: NonZeroUsize,
+}
+
+/// Imports an image or an unpacked root into `repo`.
+///
+/// # Errors
+/// Whatever is wrong with the image, the repo or the disk, naming layer and path. No ref has
+/// moved then.
+pub fn import(
+    repo: &Repo,
+    reference: &SourceReference,
+    source: Source,
+    options: &ImportOptions,
+    progress: &dyn Progress,
+) -> Result<Imported> {
+    let branch = publish::branch(options.write_ref.as_deref(), reference)?;
+    let mut report = Report::default();
+
+    // source → layer → tree → fixup
+    let spools = repo.spool_directory();
+    let prepared = prepare(source, &spools, options, progress, &mut report)?;
+    let Prepared { tree, bodies, .. } = prepared;
+
+    // fixup → label
+    let labels = label::label_tree(&tree, &bodies, &mut report)?;
+
+    // label → object
+    let plan = Plan::new(&tree, &labels.of_paths())?;
+
+    // object → repo
+    let bodies = Arc::new(bodies);
+    let transaction = repo.transaction(options.threads)?;
+    progress.begin(Stage::Objects, plan.files().len() as u64);
+    let path = |index| plan.path(index).clone();
+    let checksums = transaction.write_files(plan.files(), &bodies, &path, &|| progress.advance(1))?;
+    progress.end();
+    let directories = plan.directories(&checksums)?;
+    transaction.write_metadata(&directories.objects)?;
+
+    // repo → commit
+    let kernel = commit::find_kernel(&tree)?;
+    let text = match &prepared.image {
+        Some(image) => CommitText::of_image(image, kernel.clone())?,
+        None => {
+            let architecture = commit::find_architecture(&tree, &bodies);
+            let timestamp = options.timestamp.unwrap_or(prepared.newest);
+            CommitText::of_root(&directories, architecture, timestamp, kernel.clone())?
+        }
+    };
+    let commit = transaction.write_commit(&CommitSpec {
+        dirtree: directories.root_dirtree,
+        dirmeta: directories.root_dirmeta,
+        metadata: &text.metadata.clone().into_entries(),
+        timestamp: text.timestamp,
+    })?;
+
+    // commit → publish. Spools go before the repo is synced: they need not reach the disk.
+    drop(bodies);
+    publish::publish(&transaction, &branch, commit)?;
+    let objects = transaction.commit()?;
+
+    Ok(Imported {
+        version: JSON_VERSION,
+        commit: commit.hex(),
+        branch,
+        source: reference.to_string(),
+        timestamp: text.timestamp,
+        manifest_digest: text.metadata.manifest_digest,
+        config_digest: Digest::of(text.metadata.config.as_bytes()),
+        layers: prepared.summaries,
+        tree: TreeSummary::of(&tree, &directories),
+        objects,
+        selinux: SelinuxSummary::of(&labels),
+        kernel,
+        notes: report,
+    })
+}
+
+/// An image or an unpacked root, merged and repaired.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The image; `None` for an unpacked root.
+    pub image: Option<ResolvedImage>,
+    /// The final tree.
+    pub tree: Tree,
+    /// The content of its files.
+    pub bodies: Bodies,
+    /// The layers of the image.
+    pub summaries: Vec<LayerSummary>,
+    /// The newest modification time of an unpacked root, in seconds since the epoch.
+    pub newest: u64,
+}
+
+/// The first half of the pipeline: reads and verifies all of `source` once, merges its layers and
+/// applies the fixups. File bodies wait in unlinked files in the directory `spools`.
+///
+/// # Errors
+/// As [`import`].
+pub fn prepare(
+    source: Source,
+    spools: &Path,
+    options: &ImportOptions,
+    progress: &dyn Progress,
+    report: &mut Report,
+) -> Result<Prepared> {
+    let mut prepared = Prepared {
+        image: None,
+        tree: Tree::new(),
+        bodies: Bodies::default(),
+        summaries: Vec::new(),
+        newest: 0,
+    };
+    let tree = &mut prepared.tree;
+    match source {
+        Source::Image(source) => {
+            let image = source.resolve(&options.platform)?;
+            let layers = &image.layers;
+            let read = layer::read_all(&*source, layers, spools, options.threads, progress)?;
+            let mut stores: Vec<Box<dyn BodyStore>> = Vec::new();
+            for (descriptor, (layer, spool)) in layers.iter().zip(read) {
+                prepared.summaries.push(LayerSummary::of(descriptor, &layer));
+                report.append(layer.report);
+                merge::apply(tree, &layer.entries, &options.merge, report)
+                    .with_context(|| descriptor.to_string())?;
+                stores.push(Box::new(spool));
+            }
+            prepared.bodies = Bodies::new(stores);
+            prepared.image = Some(image);
+        }
+        Source::Root(root) => {
+            let root = root.walk(0)?;
+            report.append(root.report);
+            let literal = MergeOptions {
+                whiteouts: false,
+                ..options.merge
+            };
+            merge::apply(tree, &root.entries, &literal, report)?;
+            let newest = root.entries.iter().map(|entry| entry.metadata.mtime).max();
+            prepared.newest = newest.map_or(0, |seconds| seconds.max(0).unsigned_abs());
+            prepared.bodies = Bodies::new(vec![Box::new(root.bodies)]);
+        }
+    }
+    let mut image = Image {
+        tree: prepared.tree,
+        bodies: prepared.bodies,
+        options: options.fixups.clone(),
+    };
+    fixup::apply_all(&mut image, report)?;
+    Ok(Prepared {
+        tree: image.tree,
+        bodies: image.bodies,
+        ..prepared
+    })
+}

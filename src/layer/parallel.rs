@@ -1,0 +1,65 @@
+//! All layers of an image at once.
+
+use std::io::{self, Read};
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use ostree::gio;
+use ostree::gio::prelude::*;
+
+use super::{Layer, Limits, read};
+use crate::bodies::Spool;
+use crate::parallel;
+use crate::progress::{Progress, Stage};
+use crate::source::{ImageSource, LayerDescriptor};
+
+/// Reads and verifies `layers`, some at a time, the largest first. The bodies of layer `n` lie in
+/// a spool in `directory` whose store number is `n`.
+///
+/// # Errors
+/// Those of [`read`], of the first layer that fails; the others are given up then.
+pub fn read_all(
+    source: &dyn ImageSource,
+    layers: &[LayerDescriptor],
+    directory: &Path,
+    threads: NonZeroUsize,
+    progress: &dyn Progress,
+) -> Result<Vec<(Layer, Spool)>> {
+    let mut order: Vec<_> = (0..layers.len()).collect();
+    order.sort_by_key(|&index| std::cmp::Reverse(layers[index].size));
+    progress.begin(Stage::Layers, layers.iter().map(|l| l.size).sum());
+    let workers = vec![(); threads.get().min(layers.len())];
+    let read = parallel::map(workers, &order, |(), index, cancellable| {
+        let layer = &layers[index];
+        let blob = Watched {
+            blob: source.open_layer(layer).with_context(|| layer.to_string())?,
+            cancellable,
+            progress,
+        };
+        let store = u32::try_from(index).context("too many layers")?;
+        let mut spool = Spool::new(store, directory)?;
+        let read = read(layer, blob, &mut spool, &Limits::default())?;
+        Ok((read, spool.seal()?))
+    });
+    progress.end();
+    read
+}
+
+/// A blob that tells how far it was read, and ends when the import does.
+struct Watched<'a, R> {
+    blob: R,
+    cancellable: &'a gio::Cancellable,
+    progress: &'a dyn Progress,
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.cancellable.is_cancelled() {
+            return Err(io::Error::other("given up because another layer failed"));
+        }
+        let n = self.blob.read(buffer)?;
+        self.progress.advance(n as u64);
+        Ok(n)
+    }
+}

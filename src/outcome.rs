@@ -1,0 +1,148 @@
+//! What an import did, as data: the command prints it as text or as JSON.
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+
+use crate::digest::Digest;
+use crate::label::TreeLabels;
+use crate::layer::Layer;
+use crate::object::Directories;
+use crate::repo::Statistics;
+use crate::report::Report;
+use crate::source::LayerDescriptor;
+use crate::tree::{Content, Tree};
+
+/// The version of the JSON form of [`Imported`]. It grows when a field goes or changes its
+/// meaning, not when one is added.
+pub const JSON_VERSION: u32 = 1;
+
+/// The result of an import.
+#[derive(Debug, Clone, Serialize)]
+pub struct Imported {
+    /// [`JSON_VERSION`].
+    pub version: u32,
+    /// Checksum of the commit: 64 hexadecimal digits.
+    pub commit: String,
+    /// The branch that points to it.
+    pub branch: String,
+    /// The source, with its transport.
+    pub source: String,
+    /// Date of the commit in seconds since the epoch.
+    pub timestamp: u64,
+    /// Digest of the manifest that the commit holds.
+    pub manifest_digest: Digest,
+    /// Digest of the configuration that the commit holds.
+    pub config_digest: Digest,
+    /// The layers of the image from the lowest up; none for an unpacked root.
+    pub layers: Vec<LayerSummary>,
+    /// The tree of the commit.
+    pub tree: TreeSummary,
+    /// What was written to the repo.
+    pub objects: Statistics,
+    /// Labels; `None` where the image has no policy.
+    pub selinux: Option<SelinuxSummary>,
+    /// Version of the kernel, if there is exactly one.
+    pub kernel: Option<String>,
+    /// Everything that was changed, dropped or noticed.
+    pub notes: Report,
+}
+
+/// A layer that was read and verified.
+#[derive(Debug, Clone, Serialize)]
+pub struct LayerSummary {
+    /// Digest of the blob.
+    pub digest: Digest,
+    /// Digest of the decompressed tar stream.
+    pub diff_id: Digest,
+    /// Size of the blob in bytes.
+    pub size: u64,
+    /// Size of the decompressed tar stream in bytes.
+    pub uncompressed_size: u64,
+    /// Number of its entries.
+    pub entries: usize,
+}
+
+/// The tree of a commit.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct TreeSummary {
+    /// Checksum of the root's dirtree: 64 hexadecimal digits.
+    pub dirtree: String,
+    /// Checksum of the root's dirmeta: 64 hexadecimal digits.
+    pub dirmeta: String,
+    /// Names of regular files.
+    pub files: usize,
+    /// Directories.
+    pub directories: usize,
+    /// Names of symbolic links.
+    pub symlinks: usize,
+    /// Content of the regular files in bytes, hardlinks counted once.
+    pub bytes: u64,
+}
+
+/// Labels of a tree.
+#[derive(Debug, Clone, Serialize)]
+pub struct SelinuxSummary {
+    /// Name of the policy (`targeted`, `default`).
+    pub policy: String,
+    /// Paths with a label.
+    pub labelled: usize,
+    /// Paths without, because the policy says so or does not know them.
+    pub unlabelled: usize,
+    /// Paths for which libselinux was asked too.
+    pub checked: usize,
+    /// Did libselinux disagree, so that all labels are its own?
+    pub taken_over: bool,
+}
+
+impl LayerSummary {
+    /// Sums up a layer.
+    pub fn of(descriptor: &LayerDescriptor, layer: &Layer) -> Self {
+        Self {
+            digest: descriptor.digest,
+            diff_id: descriptor.diff_id,
+            size: descriptor.size,
+            uncompressed_size: layer.uncompressed_size,
+            entries: layer.entries.len(),
+        }
+    }
+}
+
+impl TreeSummary {
+    /// Sums up a tree that has become `directories`.
+    pub fn of(tree: &Tree, directories: &Directories) -> Self {
+        let mut summary = Self {
+            dirtree: directories.root_dirtree.hex(),
+            dirmeta: directories.root_dirmeta.hex(),
+            ..Self::default()
+        };
+        let mut counted = HashSet::new();
+        for (_, id) in tree.walk() {
+            match tree.inode(id).content {
+                Content::Directory(_) => summary.directories += 1,
+                Content::Symlink(_) => summary.symlinks += 1,
+                Content::File { size, .. } => {
+                    summary.files += 1;
+                    summary.bytes += if counted.insert(id) { size } else { 0 };
+                }
+                Content::Special(_) => {}
+            }
+        }
+        summary
+    }
+}
+
+impl SelinuxSummary {
+    /// Sums up labels; `None` where there is no policy.
+    pub fn of(labels: &TreeLabels) -> Option<Self> {
+        let (policy, labels) = labels.policy.as_ref()?;
+        let labelled = labels.labels.iter().flatten().count();
+        Some(Self {
+            policy: policy.clone(),
+            labelled,
+            unlabelled: labels.labels.len() - labelled,
+            checked: labels.checked,
+            taken_over: labels.taken_over.is_some(),
+        })
+    }
+}

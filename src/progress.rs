@@ -1,0 +1,32 @@
+//! How far a long work is: told by the stages, shown by whoever calls.
+
+/// The parts of an import that take long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Layers are fetched, verified and unpacked; counted in bytes of their blobs.
+    Layers,
+    /// Content objects are hashed and written; counted in files and links.
+    Objects,
+}
+
+/// Who wants to know. Called from many threads.
+pub trait Progress: Sync {
+    /// `stage` begins; it will be done after `total` units.
+    fn begin(&self, stage: Stage, total: u64);
+
+    /// `units` more of the stage under way are done.
+    fn advance(&self, units: u64);
+
+    /// The stage under way is done.
+    fn end(&self);
+}
+
+/// Nobody wants to know.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn begin(&self, _stage: Stage, _total: u64) {}
+    fn advance(&self, _units: u64) {}
+    fn end(&self) {}
+}

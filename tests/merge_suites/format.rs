@@ -7,6 +7,7 @@
 //! case NAME
 //!   from TEXT                       the test it was ported from
 //!   differs TEXT                    our expectation is not that tool's, and why (optional)
+//!   umoci TEXT                      what keeps the `umoci` command from agreeing (optional)
 //!   option symlink-parent follow    an option of the merge, `directory-metadata` too (optional)
 //!   layer                           lowest first; entries in tar order
 //!     dir PATH [MODE] [UID:GID] [XATTR="VALUE"…]
@@ -29,10 +30,12 @@
 //! words are failures.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use import_oci::metadata::{Metadata, Special};
+use import_oci::path::escape;
 use import_oci::tree::merge::{DirectoryMetadata, MergeOptions, SymlinkParent};
 
 /// A data file.
@@ -47,6 +50,8 @@ pub struct Case {
     pub from: String,
     /// Why the tool it comes from expects something else.
     pub differs: Option<String>,
+    /// Why the `umoci` command does not make the expected tree of it.
+    pub umoci: Option<String>,
     pub options: MergeOptions,
     pub steps: Vec<Step>,
     /// `ACTION PATH` of every note.
@@ -109,6 +114,22 @@ impl Node {
     pub fn opaque(path: &[u8]) -> Self {
         let path = [path, b"/.wh..wh..opq"].concat();
         Self::new(path, NodeKind::File(Vec::new()))
+    }
+}
+
+/// A line of a data file.
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = escape(&self.path);
+        match &self.kind {
+            NodeKind::Directory => write!(f, "dir {path}"),
+            NodeKind::File(content) => write!(f, "file {path} \"{}\"", escape(content)),
+            NodeKind::Symlink(target) => write!(f, "symlink {path} -> {}", escape(target)),
+            NodeKind::Hardlink(target) => write!(f, "hardlink {path} -> {}", escape(target)),
+            NodeKind::Special(special) => write!(f, "{special} {path}"),
+        }?;
+        let Metadata { mode, uid, gid, .. } = self.metadata;
+        write!(f, " {mode:04o} {uid}:{gid}")
     }
 }
 
@@ -178,6 +199,7 @@ impl Case {
         match (word, rest) {
             ("from", _) => self.from = rest.to_owned(),
             ("differs", _) => self.differs = Some(rest.to_owned()),
+            ("umoci", _) => self.umoci = Some(rest.to_owned()),
             ("option", "symlink-parent follow") => {
                 self.options.symlink_parent = SymlinkParent::Follow;
             }
@@ -200,6 +222,14 @@ impl Case {
             },
         }
         Ok(())
+    }
+
+    /// The layers, lowest first.
+    pub fn layers(&self) -> impl Iterator<Item = &[Node]> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Layer(nodes) => Some(&nodes[..]),
+            Step::Expect(_) | Step::Error(_) => None,
+        })
     }
 
     fn check(&self) -> Result<()> {

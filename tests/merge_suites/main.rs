@@ -3,9 +3,15 @@
 //! Their tables are ported, in our own words, to `tests/data/merge/*.txt` (see [`format`] for the
 //! language), one file a suite. Where a tool expects something else than we do the case says so
 //! and why; what is not about merging is listed at the end of its file.
+//!
+//! Two oracles judge beyond the tables: `umoci` unpacks the cases and random images ([`umoci`]),
+//! and a second implementation, as naive as can be, merges random images ([`oracle`]).
 
 mod format;
 mod listing;
+mod oracle;
+mod random;
+mod umoci;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -80,7 +86,9 @@ fn run_suite(name: &str) {
         .iter()
         .filter_map(|case| {
             let failure = run_case(case).err()?;
-            Some(format!("case {} ({})\n{failure}", case.name, case.from))
+            let differs = case.differs.as_deref().unwrap_or("as there");
+            let Case { name, from, .. } = case;
+            Some(format!("case {name} ({from}: {differs})\n{failure}"))
         })
         .collect();
     assert!(
@@ -136,4 +144,36 @@ fn check_report(case: &Case, merged: &Merged) -> Result<(), String> {
         .map(|note| format!("    - report {note}\n"))
         .chain(excess.map(|note| format!("    + report {note}\n")))
         .collect())
+}
+
+#[test]
+fn umoci_agrees_on_the_cases() {
+    if let Some(why) = umoci::missing() {
+        eprintln!("not run: {why}");
+        return;
+    }
+    let mut compared = 0;
+    let mut failures = Vec::new();
+    for name in SUITES {
+        for case in &read_suite(name).cases {
+            let layers: Vec<_> = case.layers().map(<[_]>::to_vec).collect();
+            let Some(Step::Expect(nodes)) = case.steps.last() else {
+                continue;
+            };
+            if case.umoci.is_some() || !umoci::can_hold(&layers) {
+                continue;
+            }
+            let expected = list_expected(nodes).unwrap();
+            let disagreement = match umoci::unpack(&layers) {
+                Ok(found) => difference(&expected, &found),
+                Err(error) => Some(format!("    + {error:#}\n")),
+            };
+            compared += 1;
+            if let Some(text) = disagreement {
+                failures.push(format!("{name} case {}\n{text}", case.name));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(compared > 100, "only {compared} cases were compared");
 }

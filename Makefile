@@ -17,6 +17,7 @@ export IMPORT_OCI_FIXTURES ?= $(abspath ../shared/fixtures)
 
 binary := target/release/import-oci
 stage := scripts/stage
+as_root := $(if $(filter-out 0,$(shell id -u)),sudo)
 
 cargo_deny_version := 0.20.2
 cargo_deny := target/tools/cargo-deny-$(cargo_deny_version)
@@ -67,7 +68,7 @@ $(cargo_deny)/bin/cargo-deny:
 .PHONY: bench
 bench: deps build ## CPU, wall clock and memory against umoci and ostree, paired
 	@$(stage) "bench image" scripts/image bench
-	@$(stage) bench scripts/bench $(binary) "$$(scripts/image bench)"
+	@$(stage) bench $(as_root) scripts/bench $(binary) "$$(scripts/image bench):v1" target/bench
 
 .PHONY: install
 install: build ## install the binary to DESTDIR and PREFIX

@@ -1,6 +1,7 @@
 //! Blobs that are not what their descriptor, media type or image says.
 
 use super::*;
+use crate::bodies::BodyId;
 use crate::bodies::MemoryStore;
 
 /// Reads `blob` as the layer that `layer` describes.

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::bodies::{BodyStore as _, MemoryStore};
+use crate::entry::EntryKind;
+use crate::metadata::Metadata;
 
 /// Reads a plain tar. Returns the entries as lines, the warnings, and the error.
 fn listing(tar: &[u8]) -> (Vec<String>, Vec<String>, Option<String>) {

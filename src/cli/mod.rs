@@ -34,7 +34,7 @@ struct Cli {
     verb: Option<Verb>,
 
     #[command(flatten)]
-    import: Option<import::ImportArgs>,
+    import: import::ImportArgs,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -66,7 +66,9 @@ struct OutputArgs {
 struct SourceArgs {
     /// The image: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
     /// rootfs:DIR, or a path at which one of these is recognised.
-    source: String,
+    // Optional only in the type: a verb may stand in its place.
+    #[arg(required = true)]
+    source: Option<String>,
 
     /// Architecture of the image, in Go's words (amd64, arm64) [default: this machine's].
     #[arg(long)]
@@ -83,7 +85,8 @@ struct SourceArgs {
 
 impl SourceArgs {
     fn open(&self) -> Result<(SourceReference, Source)> {
-        let reference = SourceReference::parse(&self.source)?;
+        let source = self.source.as_deref().expect("clap requires it");
+        let reference = SourceReference::parse(source)?;
         let source = source::open(&reference)?;
         Ok((reference, source))
     }
@@ -155,10 +158,9 @@ fn fixup_names() -> clap::builder::PossibleValuesParser {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = start_logging(cli.output).and_then(|()| match (cli.verb, cli.import) {
-        (Some(Verb::Labels(args)), _) => labels::run(&args, cli.output),
-        (None, Some(args)) => import::run(&args, cli.output),
-        (None, None) => unreachable!("clap asks for a source or a verb"),
+    let result = start_logging(cli.output).and_then(|()| match cli.verb {
+        Some(Verb::Labels(args)) => labels::run(&args, cli.output),
+        None => import::run(&cli.import, cli.output),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

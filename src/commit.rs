@@ -118,14 +118,22 @@ pub fn find_kernel(tree: &Tree) -> Result<Option<String>> {
         return Ok(None);
     };
     let version = std::str::from_utf8(version);
-    ensure!(version.is_ok(), "the version of the kernel in {modules} is not UTF-8");
+    ensure!(
+        version.is_ok(),
+        "the version of the kernel in {modules} is not UTF-8"
+    );
     Ok(version.ok().map(str::to_owned))
 }
 
 /// The architecture of an unpacked root in Go's words, read off the ELF header of its shell or its
 /// init; `unknown` where neither tells.
 pub fn find_architecture(tree: &Tree, bodies: &Bodies) -> &'static str {
-    const PROGRAMS: [&str; 4] = ["usr/bin/sh", "bin/sh", "usr/lib/systemd/systemd", "sbin/init"];
+    const PROGRAMS: [&str; 4] = [
+        "usr/bin/sh",
+        "bin/sh",
+        "usr/lib/systemd/systemd",
+        "sbin/init",
+    ];
     PROGRAMS
         .iter()
         .filter_map(|path| {
@@ -174,7 +182,11 @@ mod tests {
 
     #[test]
     fn exactly_one_kernel_counts() {
-        let one = || Layers::new().file("usr/lib/modules/6.1/vmlinuz", "").dir("usr/lib/modules/5", 0o755);
+        let one = || {
+            Layers::new()
+                .file("usr/lib/modules/6.1/vmlinuz", "")
+                .dir("usr/lib/modules/5", 0o755)
+        };
         for (layers, expected) in [
             (Layers::new(), None),
             (one(), Some("6.1")),
@@ -194,11 +206,18 @@ mod tests {
             root_dirtree: Digest::of(dirtree),
             root_dirmeta: Digest::of(b"meta"),
         };
-        let of = |tree: &[u8]| CommitText::of_root(&directories(tree), "amd64", 86400, None).unwrap();
+        let of =
+            |tree: &[u8]| CommitText::of_root(&directories(tree), "amd64", 86400, None).unwrap();
         let text = of(b"tree");
         assert_eq!(text, of(b"tree"));
-        assert_ne!(text.metadata.manifest_digest, of(b"other").metadata.manifest_digest);
-        assert_eq!(text.metadata.manifest_digest, Digest::of(text.metadata.manifest.as_bytes()));
+        assert_ne!(
+            text.metadata.manifest_digest,
+            of(b"other").metadata.manifest_digest
+        );
+        assert_eq!(
+            text.metadata.manifest_digest,
+            Digest::of(text.metadata.manifest.as_bytes())
+        );
         assert!(text.metadata.config.contains("1970-01-02T00:00:00Z"));
     }
 
@@ -206,10 +225,15 @@ mod tests {
     fn architecture_is_read_off_programs() {
         let elf = "\x7fELF\x02\x01............\x3e\x00";
         for (content, expected) in [(elf, "amd64"), (&elf[..19], "unknown"), ("", "unknown")] {
-            let shell = Layers::new().symlink("bin", "usr/bin").file("usr/bin/sh", content);
+            let shell = Layers::new()
+                .symlink("bin", "usr/bin")
+                .file("usr/bin/sh", content);
             let (tree, bodies) = shell.merge();
             assert_eq!(find_architecture(&tree, &bodies), expected);
         }
-        assert_eq!(find_architecture(&Tree::new(), &Bodies::default()), "unknown");
+        assert_eq!(
+            find_architecture(&Tree::new(), &Bodies::default()),
+            "unknown"
+        );
     }
 }

@@ -82,7 +82,8 @@ pub fn import(
     let transaction = repo.transaction(options.threads)?;
     progress.begin(Stage::Objects, plan.files().len() as u64);
     let path = |index| plan.path(index).clone();
-    let checksums = transaction.write_files(plan.files(), &bodies, &path, &|| progress.advance(1))?;
+    let checksums =
+        transaction.write_files(plan.files(), &bodies, &path, &|| progress.advance(1))?;
     progress.end();
     let directories = plan.directories(&checksums)?;
     transaction.write_metadata(&directories.objects)?;
@@ -168,7 +169,9 @@ pub fn prepare(
             let read = layer::read_all(&*source, layers, spools, options.threads, progress)?;
             let mut stores: Vec<Box<dyn BodyStore>> = Vec::new();
             for (descriptor, (layer, spool)) in layers.iter().zip(read) {
-                prepared.summaries.push(LayerSummary::of(descriptor, &layer));
+                prepared
+                    .summaries
+                    .push(LayerSummary::of(descriptor, &layer));
                 report.append(layer.report);
                 merge::apply(tree, &layer.entries, &options.merge, report)
                     .with_context(|| descriptor.to_string())?;

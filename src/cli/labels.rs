@@ -72,11 +72,7 @@ pub fn run(args: &LabelsArgs, output: OutputArgs) -> Result<()> {
     Ok(stdout.flush()?)
 }
 
-fn answer<'a>(
-    path: &'a str,
-    prepared: &Prepared,
-    labeler: &mut Labeler<'a>,
-) -> Result<Answer<'a>> {
+fn answer<'a>(path: &'a str, prepared: &Prepared, labeler: &mut Labeler<'a>) -> Result<Answer<'a>> {
     let in_commit = in_commit(&ImagePath::parse(path.as_bytes())?);
     let node = prepared.tree.lookup(&in_commit);
     let kind = node.map_or(FileKind::Regular, |id| {
@@ -105,13 +101,21 @@ fn in_commit(path: &ImagePath) -> ImagePath {
 
 fn print(answer: &Answer<'_>, out: &mut impl io::Write) -> io::Result<()> {
     let context = answer.context.unwrap_or("<<none>>");
-    let missing = if answer.exists { "" } else { "  (not in the image)" };
+    let missing = if answer.exists {
+        ""
+    } else {
+        "  (not in the image)"
+    };
     writeln!(out, "{}  {context}{missing}", answer.path)?;
     for line in &answer.lines {
         writeln!(out, "    {line}")?;
     }
     if answer.lines.is_empty() {
-        writeln!(out, "    no line of the policy matches {}", answer.looked_up)?;
+        writeln!(
+            out,
+            "    no line of the policy matches {}",
+            answer.looked_up
+        )?;
     }
     Ok(())
 }

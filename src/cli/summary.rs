@@ -45,11 +45,19 @@ pub fn print(imported: &Imported, all: bool, out: &mut impl Write) -> io::Result
             count(selinux.labelled),
             count(selinux.unlabelled),
             count(selinux.checked),
-            if selinux.taken_over { ", which took over" } else { "" },
+            if selinux.taken_over {
+                ", which took over"
+            } else {
+                ""
+            },
         )?,
     }
     let kernel = imported.kernel.as_deref();
-    writeln!(out, "kernel    {}", kernel.unwrap_or("none in usr/lib/modules"))?;
+    writeln!(
+        out,
+        "kernel    {}",
+        kernel.unwrap_or("none in usr/lib/modules")
+    )?;
     print_notes(imported.notes.notes(), all, out)?;
     let objects = &imported.objects;
     writeln!(
@@ -77,7 +85,11 @@ fn print_notes(notes: &[Note], all: bool, out: &mut impl Write) -> io::Result<()
             writeln!(out, "  {:7} {}: {}", note.action, note.path, note.detail)?;
         }
         if shown < own.len() {
-            writeln!(out, "  … and {} more; -v or --json shows them", own.len() - shown)?;
+            writeln!(
+                out,
+                "  … and {} more; -v or --json shows them",
+                own.len() - shown
+            )?;
         }
     }
     Ok(())

@@ -31,8 +31,8 @@ pub use check::{Disagreement, Labels, Reference, TakeOver, label_all, sample};
 pub use config::locate;
 pub use context::{ContextId, Contexts};
 pub use libselinux::Oracle;
-pub use tree::{TreeLabels, find_policy, kind, label_tree};
 pub use policy::{Explanation, Labeler, Match, Policy, SpecId};
+pub use tree::{TreeLabels, find_policy, kind, label_tree};
 
 use std::fmt;
 

@@ -53,7 +53,12 @@ pub fn label_tree(tree: &Tree, bodies: &Bodies, report: &mut Report) -> Result<T
     let labels = label_all(Policy::parse(&files), &mut libselinux, &nodes)
         .with_context(|| format!("labelling with the policy {name} of the image"))?;
     if let Some(reason) = &labels.taken_over {
-        report.note("label", Action::Warning, &ImagePath::root(), reason.to_string());
+        report.note(
+            "label",
+            Action::Warning,
+            &ImagePath::root(),
+            reason.to_string(),
+        );
     }
     for ((path, _), label) in nodes.iter().zip(&labels.labels) {
         if label.is_none() {
@@ -87,7 +92,8 @@ pub fn find_policy(
         read(tree, bodies, &path)
     };
     let Some(file_contexts) = file(PolicyFile::FileContexts)? else {
-        let detail = format!("selects the policy {name}, which the image lacks: nothing is labelled");
+        let detail =
+            format!("selects the policy {name}, which the image lacks: nothing is labelled");
         let config = ImagePath::parse(b"etc/selinux/config")?;
         report.note("label", Action::Warning, &config, detail);
         return Ok(None);
@@ -137,7 +143,8 @@ mod tests {
     use super::*;
     use crate::testing::Layers;
 
-    const CONTEXTS: &str = "/.* u:r:default_t\n/etc/shadow -- u:r:shadow_t\n/mnt -d u:r:mnt_t\n/var/x <<none>>\n";
+    const CONTEXTS: &str =
+        "/.* u:r:default_t\n/etc/shadow -- u:r:shadow_t\n/mnt -d u:r:mnt_t\n/var/x <<none>>\n";
 
     fn image(config: &str) -> Layers {
         Layers::new()
@@ -179,6 +186,9 @@ mod tests {
         ] {
             assert_eq!(labels(image(config)), (Vec::new(), notes), "{config}");
         }
-        assert_eq!(labels(Layers::new().file("etc/shadow", "")), (Vec::new(), 0));
+        assert_eq!(
+            labels(Layers::new().file("etc/shadow", "")),
+            (Vec::new(), 0)
+        );
     }
 }

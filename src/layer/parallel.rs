@@ -33,7 +33,9 @@ pub fn read_all(
     let read = parallel::map(workers, &order, |(), index, cancellable| {
         let layer = &layers[index];
         let blob = Watched {
-            blob: source.open_layer(layer).with_context(|| layer.to_string())?,
+            blob: source
+                .open_layer(layer)
+                .with_context(|| layer.to_string())?,
             cancellable,
             progress,
         };

@@ -6,13 +6,13 @@
 
 use std::io::BufRead;
 
+use super::Limits;
 use super::error::{LayerError, TarError};
 use super::header::{BLOCK, Dialect, Header};
 use super::pax::Overrides;
 use super::sparse::SparseMap;
-use super::Limits;
-use crate::entry::{Entry, EntryKind};
 use crate::bodies::BodySink;
+use crate::entry::{Entry, EntryKind};
 use crate::metadata::{Metadata, Special};
 use crate::path::{ImagePath, escape};
 use crate::report::{Action, Report};

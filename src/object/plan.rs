@@ -113,7 +113,10 @@ impl Plan {
         // Dirtree and dirmeta of each directory; children come after parents, hence backwards.
         let mut done = vec![None; self.directories.len()];
         for (index, directory) in self.directories.into_iter().enumerate().rev() {
-            let files = directory.files.iter().map(|(n, file)| (&**n, checksums[*file]));
+            let files = directory
+                .files
+                .iter()
+                .map(|(n, file)| (&**n, checksums[*file]));
             let below = directory.directories.iter().map(|(name, index)| {
                 let (dirtree, dirmeta) = done[*index].expect("children are done first");
                 (&**name, dirtree, dirmeta)
@@ -140,7 +143,8 @@ impl Plan {
         inode: &Inode,
         label: Option<&str>,
     ) -> Result<usize> {
-        let metadata = dirmeta(&labelled(&inode.metadata, label)).with_context(|| path.to_string())?;
+        let metadata =
+            dirmeta(&labelled(&inode.metadata, label)).with_context(|| path.to_string())?;
         self.directories.push(Directory {
             path: path.clone(),
             metadata,
@@ -203,15 +207,25 @@ mod tests {
 
     #[test]
     fn hardlinks_share_an_object_unless_their_labels_differ() {
-        let (tree, _) = Layers::new().file("a", "").hardlink("b", "a").hardlink("c", "a").merge();
+        let (tree, _) = Layers::new()
+            .file("a", "")
+            .hardlink("b", "a")
+            .hardlink("c", "a")
+            .merge();
         let plan = Plan::new(&tree, &[None, Some("x"), Some("x"), Some("y")]).unwrap();
-        let paths: Vec<_> = (0..plan.files().len()).map(|i| plan.path(i).to_string()).collect();
+        let paths: Vec<_> = (0..plan.files().len())
+            .map(|i| plan.path(i).to_string())
+            .collect();
         assert_eq!(paths, ["/a", "/c"]);
     }
 
     #[test]
     fn nested_directories_are_put_together_from_the_leaves_up() {
-        let (tree, _) = Layers::new().file("a/b/c", "").file("a/d", "").file("e", "").merge();
+        let (tree, _) = Layers::new()
+            .file("a/b/c", "")
+            .file("a/d", "")
+            .file("e", "")
+            .merge();
         let labels = vec![None; tree.walk().count()];
         let plan = Plan::new(&tree, &labels).unwrap();
         let digests = digests(&plan);

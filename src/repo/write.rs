@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
-use super::worker::Worker;
 use super::Transaction;
+use super::worker::Worker;
 use crate::bodies::Bodies;
 use crate::digest::Digest;
 use crate::object::{FileObject, MetadataObject};

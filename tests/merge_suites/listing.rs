@@ -6,7 +6,7 @@ use std::hash::Hash;
 
 use anyhow::{Context as _, Result};
 use import_oci::bodies::{BodyStore as _, MemoryStore};
-use import_oci::layer::{Entry, EntryKind};
+use import_oci::entry::{Entry, EntryKind};
 use import_oci::metadata::Metadata;
 use import_oci::path::{ImagePath, PathError, escape};
 use import_oci::report::Report;

@@ -76,11 +76,10 @@ pub fn merge(layers: &[Vec<Node>]) -> Outcome {
 }
 
 fn merge_layer(lower: &Lower, layer: &[Node], inodes: &mut Vec<Node>) -> Result<Lower, Outcome> {
-    let first_own = inodes.len();
     let visible = hide(lower, layer);
     let mut staging = Staging::new();
     for node in layer {
-        stage(node, &visible, &mut staging, inodes, first_own)?;
+        stage(node, &visible, &mut staging, inodes)?;
     }
     link_pending(lower, &visible, &mut staging, inodes)?;
     Ok(overlay(&visible, &staging))
@@ -127,16 +126,15 @@ fn stage(
     visible: &Lower,
     staging: &mut Staging,
     inodes: &mut Vec<Node>,
-    first_own: usize,
 ) -> Result<(), Outcome> {
     let path = text(&node.path);
     match marker(&path) {
         Some(Marker::Whiteout(_)) => return Ok(()),
         // The marker lies in its directory as an entry would.
-        Some(Marker::Opaque(_)) => return imply_parents(&path, staging, inodes, first_own),
+        Some(Marker::Opaque(_)) => return imply_parents(&path, staging, inodes),
         None => {}
     }
-    imply_parents(&path, staging, inodes, first_own)?;
+    imply_parents(&path, staging, inodes)?;
     let staged = match &node.kind {
         NodeKind::Directory => {
             let fresh = match staging.get(&path) {
@@ -165,18 +163,12 @@ fn stage(
         return Err(Outcome::Unclear);
     }
     let below = format!("{path}/");
-    let mut entries_below = staging
-        .iter()
-        .filter(|(other, _)| other.starts_with(&below));
-    let occupied = entries_below.clone().next().is_some();
-    let link_waits_below = entries_below.any(|(_, below)| matches!(below, Staged::Pending(_)));
+    let occupied = staging.keys().any(|other| other.starts_with(&below));
     match staged {
         // What has the name until the link's target comes?
         Staged::Pending(_) if occupied || staging.contains_key(&path) => {
             return Err(Outcome::Unclear);
         }
-        // Has a directory an entry that is still without target?
-        Staged::Inode(_) if link_waits_below => return Err(Outcome::Unclear),
         Staged::Inode(_) if occupied => return Err(Outcome::Refused),
         _ => {}
     }
@@ -184,20 +176,13 @@ fn stage(
     Ok(())
 }
 
-fn imply_parents(
-    path: &str,
-    staging: &mut Staging,
-    inodes: &[Node],
-    first_own: usize,
-) -> Result<(), Outcome> {
+fn imply_parents(path: &str, staging: &mut Staging, inodes: &[Node]) -> Result<(), Outcome> {
     let mut parents: Vec<_> = ancestors(path).filter(|a| !a.is_empty()).collect();
     parents.reverse();
     for parent in parents {
         match staging.get(parent) {
             Some(Staged::Implied | Staged::Directory { .. }) => {}
             Some(Staged::Inode(id)) if is_symlink(*id, inodes) => return Err(Outcome::Unclear),
-            // A name of this layer for a file of a lower one: whose is it?
-            Some(Staged::Inode(id)) if *id < first_own => return Err(Outcome::Unclear),
             Some(Staged::Pending(_)) => return Err(Outcome::Unclear),
             Some(Staged::Inode(_)) => return Err(Outcome::Refused),
             None => {

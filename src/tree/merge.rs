@@ -5,7 +5,7 @@
 //! its entries matters only where tar says so: first all whiteouts act on the lower layers, then
 //! the entries are placed one after the other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Content, Cursor, Inode, InodeId, Tree, TreeError};
 use crate::entry::{Entry, EntryKind};
@@ -120,6 +120,8 @@ pub fn apply(
         own_content: vec![false; tree.inodes.len()],
         placed: HashMap::with_capacity(entries.len()),
         aufs_links: HashMap::new(),
+        awaiting: HashSet::new(),
+        followed: HashSet::new(),
         tree,
         options,
         report,
@@ -226,6 +228,10 @@ struct Merge<'a> {
     placed: HashMap<(InodeId, Box<[u8]>), usize>,
     /// Inodes below `.wh..wh.plnk`, which have no name in the tree but hardlinks to them.
     aufs_links: HashMap<ImagePath, InodeId>,
+    /// Directories in which a hardlink will be placed whose target has yet to come.
+    awaiting: HashSet<InodeId>,
+    /// Links of lower layers that were followed, each of which is told once.
+    followed: HashSet<ImagePath>,
 }
 
 /// What stands in the way of an entry's parents.
@@ -333,7 +339,10 @@ impl Merge<'_> {
                     self.place_link(index, parent, name, entry, target, id)?;
                 } else {
                     // Whoever takes the name after this entry keeps it.
-                    self.placed.insert((parent, name.into()), index);
+                    self.awaiting.insert(parent);
+                    if self.placed.insert((parent, name.into()), index).is_some() {
+                        self.note_duplicate(entry);
+                    }
                 }
                 return Ok(linked.is_some());
             }
@@ -378,6 +387,9 @@ impl Merge<'_> {
             .copied();
         let before = self.placed.insert((parent, name.into()), index);
         match existing {
+            Some(id) if before.is_none() && self.stays_for_directory(id, &entry.path) => {
+                self.note_followed(&entry.path, &entry.path);
+            }
             Some(id) if self.tree.inode(id).content.is_directory() => {
                 if before.is_some() && self.tree.inode(id).metadata != entry.metadata {
                     self.note_duplicate(entry);
@@ -394,6 +406,21 @@ impl Merge<'_> {
                 });
                 self.tree.set_child(parent, name, id);
             }
+        }
+    }
+
+    /// Is `id` a link of a lower layer to a directory, and one that is followed? Then a directory
+    /// entry means the directory behind it, whose metadata the layer did not see.
+    fn stays_for_directory(&self, id: InodeId, path: &ImagePath) -> bool {
+        matches!(self.tree.inode(id).content, Content::Symlink(_))
+            && self.follows(path)
+            && matches!(self.tree.resolve(path), Ok(Some((_, id))) if self.tree.children(id).is_some())
+    }
+
+    fn note_followed(&mut self, link: &ImagePath, entry: &ImagePath) {
+        if self.followed.insert(link.clone()) {
+            let detail = format!("symbolic link followed for {entry}");
+            self.report.note("merge", Action::Warning, link, detail);
         }
     }
 
@@ -462,7 +489,8 @@ impl Merge<'_> {
                     unreachable!("only hardlinks are deferred");
                 };
                 let lower = from_lower.then(|| lower_targets.get(&index).copied());
-                let Some(id) = self.find(target).or(lower.flatten()) else {
+                let aufs = self.aufs_links.get(target).copied();
+                let Some(id) = self.find(target).or(aufs).or(lower.flatten()) else {
                     missing.push(index);
                     continue;
                 };
@@ -533,7 +561,7 @@ impl Merge<'_> {
             let child = match children.get(&name).copied() {
                 Some(child) if self.tree.inode(child).content.is_directory() => child,
                 None => self.tree.add_directory(at, &name),
-                Some(child) => match self.obstacle(child, &here, entry)? {
+                Some(child) => match self.obstacle(at, &name, child, &here, entry)? {
                     Obstacle::Follow(target) => {
                         cursor.follow(&target)?;
                         continue;
@@ -554,18 +582,17 @@ impl Merge<'_> {
 
     fn obstacle(
         &mut self,
+        at: InodeId,
+        name: &[u8],
         child: InodeId,
         here: &ImagePath,
         entry: &ImagePath,
     ) -> Result<Obstacle, MergeError> {
-        let own = self.is_own(child);
+        let own = self.is_own(child) || self.placed.contains_key(&(at, name.into()));
         match &self.tree.inode(child).content {
             Content::Symlink(target) if own || self.follows(here) => {
                 let target = target.clone();
-                if !is_merged_directory_link(here) {
-                    let detail = format!("symbolic link followed for {entry}");
-                    self.report.note("merge", Action::Warning, here, detail);
-                }
+                self.note_followed(here, entry);
                 Ok(Obstacle::Follow(target))
             }
             Content::Symlink(_) if self.options.symlink_parent == SymlinkParent::Error => {
@@ -592,8 +619,9 @@ impl Merge<'_> {
     }
 
     fn has_own_content(&self, id: InodeId) -> bool {
-        self.tree.children(id).is_some_and(|c| !c.is_empty())
-            && self.own_content.get(id.0 as usize) == Some(&true)
+        let has_entries = self.tree.children(id).is_some_and(|c| !c.is_empty());
+        self.awaiting.contains(&id)
+            || has_entries && self.own_content.get(id.0 as usize) == Some(&true)
     }
 
     fn keep_aufs(&mut self, entry: &Entry) {
@@ -842,7 +870,19 @@ mod tests {
                 "/usr/lib/ 755",
                 "/usr/lib/y 644 \"\"",
             ],
-            &[],
+            &["warning /lib"],
+        );
+        check_notes(
+            lower().dir("lib", 0o700).file("lib/y", ""),
+            &[
+                "/lib -> usr/lib",
+                "/srv -> usr/lib",
+                "/usr/ 755",
+                "/usr/lib/ 755",
+                "/usr/lib/x 644 \"\"",
+                "/usr/lib/y 644 \"\"",
+            ],
+            &["warning /lib"],
         );
         check_notes(
             lower().file("srv/y", ""),

@@ -17,6 +17,9 @@ pub struct CleanXattrs;
 /// The label of whoever built the image: labels come from the image's own policy.
 const SELINUX: &[u8] = b"security.selinux";
 const CAPABILITY: &[u8] = b"security.capability";
+/// A bare repo keeps xattrs as they are, but libostree reads back none that are empty, so that the
+/// object would no longer be what its checksum says.
+const EMPTY: &str = "empty, which ostree cannot hold";
 
 impl Fixup for CleanXattrs {
     fn name(&self) -> &'static str {
@@ -47,7 +50,7 @@ impl Fixup for CleanXattrs {
 fn clean(xattrs: &mut Xattrs) -> Vec<(Action, String)> {
     let mut done = Vec::new();
     xattrs.retain(|name, value| {
-        if let Some(why) = foreign(name) {
+        if let Some(why) = foreign(name).or(value.is_empty().then_some(EMPTY)) {
             done.push((Action::Dropped, format!("xattr {}: {why}", escape(name))));
             return false;
         }
@@ -149,6 +152,7 @@ mod tests {
                 .xattr("security.selinux", b"x_t\0")
                 .xattr("user.mine", b"1")
                 .xattr("user.overlay.origin", b"1")
+                .xattr("user.nothing", b"")
                 .hardlink("b", "a")
                 .dir("d", 0o755)
                 .xattr("trusted.overlay.opaque", b"y")
@@ -158,7 +162,7 @@ mod tests {
                 "/b 644 \"\" user.mine",
                 "/d/ 755 system.posix_acl_default",
             ],
-            &["dropped /a", "dropped /a", "dropped /d"],
+            &["dropped /a", "dropped /a", "dropped /a", "dropped /d"],
         );
     }
 

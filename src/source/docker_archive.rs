@@ -108,29 +108,6 @@ fn select(archive: &Archive, reference: &SourceReference) -> Result<SavedImage> 
 }
 
 impl DockerArchive {
-    fn try_resolve(&self, platform: &Platform) -> Result<ResolvedImage> {
-        let config_bytes = self.read_config(&self.image.config)?;
-        let config: ImageConfiguration = manifest::parse_json(&config_bytes)
-            .with_context(|| format!("configuration {}", self.image.config))?;
-        platform.check(&config)?;
-        let manifest_bytes = serde_json::to_vec(&Schema2 {
-            schema_version: 2,
-            media_type: DOCKER_MANIFEST,
-            config: Schema2Descriptor {
-                media_type: DOCKER_CONFIG,
-                size: config_bytes.len() as u64,
-                digest: Digest::of(&config_bytes),
-            },
-            layers: self.describe_layers(&config)?,
-        })?;
-        let manifest = manifest::parse_json(&manifest_bytes)?;
-        let mut image = ResolvedImage::new(manifest_bytes, manifest, config_bytes)?;
-        for layer in &mut image.layers {
-            layer.media_type = PLAIN_LAYER.to_owned();
-        }
-        Ok(image)
-    }
-
     /// Reads a configuration and checks it against the digest that its name is.
     fn read_config(&self, name: &str) -> Result<Vec<u8>> {
         let context = || format!("configuration {name}");
@@ -187,23 +164,36 @@ impl DockerArchive {
             true => Ok(io::copy(&mut { layer.reader }, &mut io::sink())?),
         }
     }
-
-    fn try_open_layer(&self, layer: &LayerDescriptor) -> Result<Box<dyn Read + Send + '_>> {
-        let name = &self.image.layers[layer.index];
-        let layer = Layer::open(self.archive.open_linked_file(name)?)?;
-        Ok(layer.reader)
-    }
 }
 
 impl ImageSource for DockerArchive {
     fn resolve(&self, platform: &Platform) -> Result<ResolvedImage> {
-        self.try_resolve(platform)
-            .with_context(|| self.reference.to_string())
+        let config_bytes = self.read_config(&self.image.config)?;
+        let config: ImageConfiguration = manifest::parse_json(&config_bytes)
+            .with_context(|| format!("configuration {}", self.image.config))?;
+        platform.check(&config)?;
+        let manifest_bytes = serde_json::to_vec(&Schema2 {
+            schema_version: 2,
+            media_type: DOCKER_MANIFEST,
+            config: Schema2Descriptor {
+                media_type: DOCKER_CONFIG,
+                size: config_bytes.len() as u64,
+                digest: Digest::of(&config_bytes),
+            },
+            layers: self.describe_layers(&config)?,
+        })?;
+        let manifest = manifest::parse_json(&manifest_bytes)?;
+        let mut image = ResolvedImage::new(manifest_bytes, manifest, config_bytes)?;
+        for layer in &mut image.layers {
+            layer.media_type = PLAIN_LAYER.to_owned();
+        }
+        Ok(image)
     }
 
     fn open_layer(&self, layer: &LayerDescriptor) -> Result<Box<dyn Read + Send + '_>> {
-        self.try_open_layer(layer)
-            .with_context(|| format!("{}: {layer}", self.reference))
+        let name = &self.image.layers[layer.index];
+        let layer = Layer::open(self.archive.open_linked_file(name)?)?;
+        Ok(layer.reader)
     }
 }
 

@@ -58,40 +58,6 @@ impl<F: LayoutFiles> Layout<F> {
         Self { reference, files }
     }
 
-    fn try_resolve(&self, platform: &Platform) -> Result<ResolvedImage> {
-        let layout: OciLayout = self.read_json("oci-layout")?;
-        let version = layout.image_layout_version();
-        ensure!(
-            version.starts_with("1."),
-            "oci-layout: imageLayoutVersion {version} is not supported, expected 1.0.0"
-        );
-        let index: ImageIndex = self.read_json("index.json")?;
-        let mut entry = self.select(&index, platform).context("index.json")?.clone();
-        for _ in 0..=INDEX_DEPTH {
-            let context = || format!("manifest {}", entry.digest());
-            let bytes = self.read_blob(&entry).with_context(context)?;
-            match manifest::parse_document(&bytes, entry.media_type()).with_context(context)? {
-                Document::Manifest(manifest) => {
-                    let config = manifest::config_descriptor(&manifest).with_context(context)?;
-                    let config_bytes = self
-                        .read_blob(config)
-                        .with_context(|| format!("configuration {}", config.digest()))?;
-                    let image = ResolvedImage::new(bytes, *manifest, config_bytes)?;
-                    platform.check(&image.config)?;
-                    return Ok(image);
-                }
-                Document::Index(index) => {
-                    let entries: Vec<_> = index.manifests().iter().collect();
-                    entry = platform
-                        .choose(&entries)
-                        .with_context(|| format!("index {}", entry.digest()))?
-                        .clone();
-                }
-            }
-        }
-        bail!("more than {INDEX_DEPTH} indexes lie in each other");
-    }
-
     fn read_json<T: DeserializeOwned>(&self, name: &'static str) -> Result<T> {
         let bytes = self.files.open(name)?.read_document();
         bytes
@@ -143,8 +109,44 @@ impl<F: LayoutFiles> Layout<F> {
     fn open_blob(&self, digest: Digest) -> Result<Member<'_>> {
         self.files.open(&format!("blobs/sha256/{}", digest.hex()))
     }
+}
 
-    fn try_open_layer(&self, layer: &LayerDescriptor) -> Result<Box<dyn Read + Send + '_>> {
+impl<F: LayoutFiles> ImageSource for Layout<F> {
+    fn resolve(&self, platform: &Platform) -> Result<ResolvedImage> {
+        let layout: OciLayout = self.read_json("oci-layout")?;
+        let version = layout.image_layout_version();
+        ensure!(
+            version.starts_with("1."),
+            "oci-layout: imageLayoutVersion {version} is not supported, expected 1.0.0"
+        );
+        let index: ImageIndex = self.read_json("index.json")?;
+        let mut entry = self.select(&index, platform).context("index.json")?.clone();
+        for _ in 0..=INDEX_DEPTH {
+            let context = || format!("manifest {}", entry.digest());
+            let bytes = self.read_blob(&entry).with_context(context)?;
+            match manifest::parse_document(&bytes, entry.media_type()).with_context(context)? {
+                Document::Manifest(manifest) => {
+                    let config = manifest::config_descriptor(&manifest).with_context(context)?;
+                    let config_bytes = self
+                        .read_blob(config)
+                        .with_context(|| format!("configuration {}", config.digest()))?;
+                    let image = ResolvedImage::new(bytes, *manifest, config_bytes)?;
+                    platform.check(&image.config)?;
+                    return Ok(image);
+                }
+                Document::Index(index) => {
+                    let entries: Vec<_> = index.manifests().iter().collect();
+                    entry = platform
+                        .choose(&entries)
+                        .with_context(|| format!("index {}", entry.digest()))?
+                        .clone();
+                }
+            }
+        }
+        bail!("more than {INDEX_DEPTH} indexes lie in each other");
+    }
+
+    fn open_layer(&self, layer: &LayerDescriptor) -> Result<Box<dyn Read + Send + '_>> {
         let member = self.open_blob(layer.digest)?;
         ensure!(
             member.size == layer.size,
@@ -153,18 +155,6 @@ impl<F: LayoutFiles> Layout<F> {
             layer.size
         );
         Ok(member.reader)
-    }
-}
-
-impl<F: LayoutFiles> ImageSource for Layout<F> {
-    fn resolve(&self, platform: &Platform) -> Result<ResolvedImage> {
-        self.try_resolve(platform)
-            .with_context(|| self.reference.to_string())
-    }
-
-    fn open_layer(&self, layer: &LayerDescriptor) -> Result<Box<dyn Read + Send + '_>> {
-        self.try_open_layer(layer)
-            .with_context(|| format!("{}: {layer}", self.reference))
     }
 }
 

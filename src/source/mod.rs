@@ -54,7 +54,8 @@ pub fn open(reference: &SourceReference) -> Result<Source> {
     })
 }
 
-/// An image somewhere. `Display` prints the reference that a user would give for it.
+/// An image somewhere. `Display` prints the reference that a user would give for it; errors say
+/// where inside it something is wrong and leave naming the image to the caller.
 pub trait ImageSource: fmt::Display + fmt::Debug + Send + Sync {
     /// Picks the image for `platform`, reads its manifest and configuration and verifies both.
     fn resolve(&self, platform: &Platform) -> Result<ResolvedImage>;

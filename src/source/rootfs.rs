@@ -65,11 +65,6 @@ impl RootfsSource {
     /// overlay has: it lacks the files of the layers below, so the mounted overlay has to be named
     /// instead.
     pub fn walk(self, store: u32) -> Result<UnpackedRoot> {
-        let reference = self.reference.to_string();
-        self.try_walk(store).context(reference)
-    }
-
-    fn try_walk(self, store: u32) -> Result<UnpackedRoot> {
         let mut found = walk_inodes(&self.root)?;
         found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         refuse_overlay_upper(&found)?;

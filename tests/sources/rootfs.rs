@@ -230,8 +230,7 @@ fn what_is_no_root_is_refused() {
         ("linkusr", "not an unpacked root: it has no directory usr"),
     ] {
         let error = error_of(walk(&directory.path().join(name)));
-        let reference = format!("rootfs:{}/{name}", directory.path().display());
-        assert_contains(&error, &[&reference, reason]);
+        assert_contains(&error, &[reason]);
     }
 }
 
@@ -277,7 +276,7 @@ fn an_overlay_upper_is_refused() {
         let directory = unpacked_root();
         if may(directory.path(), trace) {
             let error = error_of(walk(&directory.path().join("root")));
-            let place = format!("/root: {path}: ");
+            let place = format!("{path}: ");
             assert_contains(&error, &[&place, reason, "name the merged mount instead"]);
         }
     }

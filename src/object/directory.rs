@@ -63,8 +63,11 @@ pub fn dirtree<'a>(
     Ok(MetadataObject::new(MetadataKind::DirTree, out))
 }
 
-/// `name` as a dirtree may hold it.
-fn file_name<'a>(directory: &ImagePath, name: &'a [u8]) -> Result<&'a str, ObjectError> {
+/// `name` as a dirtree of `directory` may hold it.
+///
+/// # Errors
+/// As [`dirtree`].
+pub(super) fn file_name<'a>(directory: &ImagePath, name: &'a [u8]) -> Result<&'a str, ObjectError> {
     let path = || match directory.is_root() {
         true => format!("/{}", escape(name)),
         false => format!("{directory}/{}", escape(name)),

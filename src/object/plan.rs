@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::directory::file_name;
 use super::{FileHeader, MetadataObject, dirmeta, dirtree};
 use crate::bodies::BodyId;
 use crate::digest::Digest;
@@ -59,7 +60,8 @@ impl Plan {
     /// [`Tree::walk`], `None` where it has none.
     ///
     /// # Errors
-    /// An xattr or a link that ostree cannot hold, and special files, which no fixup may leave.
+    /// A name, an xattr or a link that ostree cannot hold, and special files, which no fixup may
+    /// leave. So nothing of such a tree is ever written.
     pub fn new(tree: &Tree, labels: &[Option<&str>]) -> Result<Self> {
         let mut plan = Self {
             files: Vec::new(),
@@ -79,6 +81,9 @@ impl Plan {
             }
             let name = path.file_name().map(Box::from);
             let parent = open.last().copied().zip(name);
+            if let Some((parent, name)) = &parent {
+                file_name(&plan.directories[*parent].path, name)?;
+            }
             if inode.content.is_directory() {
                 let index = plan.add_directory(&path, inode, label)?;
                 open.push(index);
@@ -249,6 +254,16 @@ mod tests {
         assert_eq!(directories.root_dirtree, root.checksum);
         assert_eq!(directories.root_dirmeta, meta.checksum);
         assert_eq!(directories.objects.len(), 6);
+    }
+
+    #[test]
+    fn names_that_ostree_cannot_hold_are_refused() {
+        let (mut tree, _) = Layers::new().file("a", "").merge();
+        let file = tree.remove(&ImagePath::parse(b"a").unwrap()).unwrap();
+        let path = ImagePath::parse(b"b/\xff").unwrap();
+        tree.link(&path, file).unwrap();
+        let error = Plan::new(&tree, &[None; 3]).unwrap_err().to_string();
+        assert!(error.starts_with("/b/\\xff: the name is not"), "{error}");
     }
 
     #[test]

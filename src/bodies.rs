@@ -8,8 +8,9 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::mem;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
@@ -186,7 +187,7 @@ impl BodySink for MemoryStore {
     }
 
     fn finish(&mut self) -> io::Result<BodyId> {
-        let body = std::mem::take(&mut self.current).into_boxed_slice();
+        let body = mem::take(&mut self.current).into_boxed_slice();
         Ok(self.push(body))
     }
 }
@@ -197,6 +198,8 @@ impl BodySink for MemoryStore {
 pub struct Spool {
     store: u32,
     file: File,
+    /// Where the file was made: for messages.
+    directory: PathBuf,
     /// Bytes not yet in the file; they belong at `written`.
     pending: Vec<u8>,
     written: u64,
@@ -215,6 +218,7 @@ impl Spool {
         Ok(Self {
             store,
             file,
+            directory: directory.to_owned(),
             pending: Vec::with_capacity(SPOOL_BUFFER),
             written: 0,
             ends: Vec::new(),
@@ -226,9 +230,21 @@ impl Spool {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.write_all_at(&self.pending, self.written)?;
-        self.written += self.pending.len() as u64;
-        self.pending.clear();
+        let mut pending = mem::take(&mut self.pending);
+        self.append(&pending)?;
+        pending.clear();
+        self.pending = pending;
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file
+            .write_all_at(bytes, self.written)
+            .map_err(|error| {
+                let directory = self.directory.display();
+                io::Error::new(error.kind(), format!("spool file in {directory}: {error}"))
+            })?;
+        self.written += bytes.len() as u64;
         Ok(())
     }
 
@@ -254,8 +270,7 @@ impl BodySink for Spool {
             self.flush()?;
         }
         if bytes.len() >= SPOOL_BUFFER {
-            self.file.write_all_at(bytes, self.written)?;
-            self.written += bytes.len() as u64;
+            self.append(bytes)?;
         } else {
             self.pending.extend_from_slice(bytes);
         }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use ostree::gio;
 use ostree::gio::prelude::*;
 
-use super::{Layer, Limits, read};
+use super::{Layer, Limits, is_foreign, read};
 use crate::bodies::Spool;
 use crate::parallel;
 use crate::progress::{Progress, Stage};
@@ -33,16 +33,19 @@ pub fn read_all(
     let read = parallel::map(workers, &order, |(), index, cancellable| {
         let layer = &layers[index];
         let blob = Watched {
-            blob: source
-                .open_layer(layer)
-                .with_context(|| layer.to_string())?,
+            blob: source.open_layer(layer).with_context(|| {
+                match is_foreign(&layer.media_type) {
+                    true => format!("{layer}, a foreign layer, which copies of images may lack"),
+                    false => layer.to_string(),
+                }
+            })?,
             cancellable,
             progress,
         };
         let store = u32::try_from(index).context("too many layers")?;
         let mut spool = Spool::new(store, directory)?;
         let read = read(layer, blob, &mut spool, &Limits::default())?;
-        Ok((read, spool.seal()?))
+        Ok((read, spool.seal().with_context(|| layer.to_string())?))
     });
     progress.end();
     read

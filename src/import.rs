@@ -98,6 +98,8 @@ pub fn import(
             CommitText::of_root(&directories, architecture, timestamp, kernel.clone())?
         }
     };
+    // Spools go before the repo is synced: they need not reach the disk.
+    drop(bodies);
     let commit = transaction.write_commit(&CommitSpec {
         dirtree: directories.root_dirtree,
         dirmeta: directories.root_dirmeta,
@@ -105,8 +107,7 @@ pub fn import(
         timestamp: text.timestamp,
     })?;
 
-    // commit → publish. Spools go before the repo is synced: they need not reach the disk.
-    drop(bodies);
+    // commit → publish
     publish::publish(&transaction, &branch, commit)?;
     let objects = transaction.commit()?;
 

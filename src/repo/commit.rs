@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use ostree::gio;
 use ostree::glib::Variant;
 use ostree::glib::prelude::*;
@@ -25,9 +25,28 @@ pub struct CommitSpec<'a> {
 }
 
 impl Transaction<'_> {
-    /// Writes a commit object and returns its checksum. No ref points to it yet.
+    /// Makes what was written so far part of the repo, durably, then writes a commit object and
+    /// returns its checksum. No ref points to it yet.
+    ///
+    /// libostree flushes the whole filesystem for that: drop the bodies before, or a spool that
+    /// lies there is written to the disk only to be forgotten.
+    ///
+    /// # Errors
+    /// As [`Transaction::commit`].
     pub fn write_commit(&self, commit: &CommitSpec<'_>) -> Result<Digest> {
+        self.publish_objects()?;
         let repo = self.ostree();
+        // Between two transactions a prune may get in. From now on it may not.
+        for (kind, checksum) in [
+            (ostree::ObjectType::DirTree, commit.dirtree),
+            (ostree::ObjectType::DirMeta, commit.dirmeta),
+        ] {
+            ensure!(
+                repo.has_object(kind, &checksum.hex(), gio::Cancellable::NONE)?,
+                "the repo {} was pruned at this very moment; try again",
+                self.repo().path.display()
+            );
+        }
         let metadata: BTreeMap<&str, Variant> = commit
             .metadata
             .iter()

@@ -1,8 +1,8 @@
 //! The only writer of ostree repos.
 //!
 //! A [`Repo`] is opened, a [`Transaction`] begun, objects and a commit written, refs set, and all
-//! of it committed at once: refs move last. A transaction that is dropped leaves refs and objects
-//! as they were. Durability and reserved space are libostree's business and follow the repo's own
+//! of it committed in this order: refs move last. A transaction that is dropped leaves refs as they
+//! were, and objects too unless a commit was written. Durability and reserved space are libostree's business and follow the repo's own
 //! configuration.
 
 mod commit;

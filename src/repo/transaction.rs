@@ -1,5 +1,6 @@
-//! All or nothing: objects become part of the repo, then refs move.
+//! All or nothing: objects become part of the repo, then commits, then refs move.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard};
@@ -10,9 +11,13 @@ use ostree::gio;
 use super::Repo;
 use crate::digest::Digest;
 
-/// A running transaction of a [`Repo`]. Dropped, it leaves the repo's refs and objects as they
-/// were; objects that were finished stay in the repo's `tmp`, where the next transaction since the
-/// same boot finds them.
+/// A running transaction of a [`Repo`]. Dropped, it leaves the repo's refs as they were, and its
+/// objects too unless a commit was written; objects that were finished stay in the repo's `tmp`,
+/// where the next transaction since the same boot finds them.
+///
+/// libostree moves objects from there into the repo in no particular order, so an import that is
+/// killed while it does may leave a commit without its files, which is corrupt. Therefore it is
+/// two transactions to libostree: what a commit names is part of the repo before the commit is.
 #[derive(Debug)]
 pub struct Transaction<'a> {
     repo: &'a Repo,
@@ -21,6 +26,12 @@ pub struct Transaction<'a> {
     pub(super) content: Seen,
     /// The distinct metadata objects that were.
     pub(super) metadata: Seen,
+    /// Were objects written that are not part of the repo yet?
+    pub(super) unpublished: Cell<bool>,
+    /// What has become part of the repo.
+    published: Cell<Statistics>,
+    /// The refs that move in the end.
+    refs: RefCell<Vec<(String, Digest)>>,
 }
 
 /// What a transaction did.
@@ -48,16 +59,17 @@ pub fn check_ref(name: &str) -> Result<()> {
 
 impl<'a> Transaction<'a> {
     pub(super) fn begin(repo: &'a Repo, threads: NonZeroUsize) -> Result<Self> {
-        repo.inner
-            .prepare_transaction(gio::Cancellable::NONE)
-            .map_err(|error| repo.explain(error))
-            .with_context(|| format!("beginning a transaction in {}", repo.path.display()))?;
-        Ok(Self {
+        let transaction = Self {
             repo,
             threads,
             content: Seen::default(),
             metadata: Seen::default(),
-        })
+            unpublished: Cell::default(),
+            published: Cell::default(),
+            refs: RefCell::default(),
+        };
+        transaction.prepare()?;
+        Ok(transaction)
     }
 
     /// Lets `name` point to `commit` once the transaction is committed.
@@ -66,34 +78,58 @@ impl<'a> Transaction<'a> {
     /// `name` is no name of a ref.
     pub fn set_ref(&self, name: &str, commit: Digest) -> Result<()> {
         check_ref(name)?;
-        self.ostree()
-            .transaction_set_ref(None, name, Some(&commit.hex()));
+        self.refs.borrow_mut().push((name.to_owned(), commit));
         Ok(())
     }
 
-    /// Makes the objects part of the repo, durably, and then moves the refs.
-    ///
-    /// libostree flushes the whole filesystem for that: drop the bodies before, or a spool that
-    /// lies there is written to the disk only to be forgotten.
+    /// Makes everything part of the repo, durably, and then moves the refs.
     ///
     /// # Errors
     /// What libostree says, with [`RepoError::NoSpace`](super::RepoError::NoSpace) for a full
     /// disk. The transaction is aborted then.
     pub fn commit(self) -> Result<Statistics> {
+        for (name, commit) in self.refs.take() {
+            self.ostree()
+                .transaction_set_ref(None, &name, Some(&commit.hex()));
+        }
+        self.publish()?;
+        let written = self.published.get();
+        Ok(Statistics {
+            content_present: self.content.len() - written.content_written,
+            metadata_present: self.metadata.len() - written.metadata_written,
+            ..written
+        })
+    }
+
+    /// Makes the objects that were written part of the repo, durably, and goes on.
+    pub(super) fn publish_objects(&self) -> Result<()> {
+        if self.unpublished.take() {
+            self.publish()?;
+            self.prepare()?;
+        }
+        Ok(())
+    }
+
+    fn prepare(&self) -> Result<()> {
+        self.ostree()
+            .prepare_transaction(gio::Cancellable::NONE)
+            .map_err(|error| self.repo.explain(error))
+            .with_context(|| format!("beginning a transaction in {}", self.repo.path.display()))?;
+        Ok(())
+    }
+
+    fn publish(&self) -> Result<()> {
         let totals = self
             .ostree()
             .commit_transaction(gio::Cancellable::NONE)
             .map_err(|error| self.repo.explain(error))
             .with_context(|| format!("committing to the repo {}", self.repo.path.display()))?;
-        let content_written = totals.get_content_objects_written();
-        let metadata_written = totals.get_metadata_objects_written();
-        Ok(Statistics {
-            content_written,
-            content_present: self.content.len() - content_written,
-            metadata_written,
-            metadata_present: self.metadata.len() - metadata_written,
-            content_bytes_written: totals.get_content_bytes_written(),
-        })
+        let mut published = self.published.get();
+        published.content_written += totals.get_content_objects_written();
+        published.metadata_written += totals.get_metadata_objects_written();
+        published.content_bytes_written += totals.get_content_bytes_written();
+        self.published.set(published);
+        Ok(())
     }
 
     pub(super) fn repo(&self) -> &Repo {

@@ -31,6 +31,7 @@ impl Transaction<'_> {
         let mut order: Vec<_> = (0..objects.len()).collect();
         order.sort_unstable_by_key(|&index| objects[index].body);
         let seen = &self.content;
+        self.unpublished.set(true);
         parallel::map(self.workers(), &order, |worker, index, cancellable| {
             let object = &objects[index];
             let checksum = match object.body {
@@ -48,6 +49,7 @@ impl Transaction<'_> {
     /// # Errors
     /// As [`Transaction::write_files`].
     pub fn write_metadata(&self, objects: &[MetadataObject]) -> Result<()> {
+        self.unpublished.set(true);
         let order: Vec<_> = (0..objects.len())
             .filter(|&index| self.metadata.insert(objects[index].checksum))
             .collect();

@@ -91,9 +91,7 @@ impl Worker {
                 body,
                 size,
                 offset: 0,
-                check: bodies
-                    .may_change(body)
-                    .then(|| (header.hasher(), checksum)),
+                check: bodies.may_change(body).then(|| (header.hasher(), checksum)),
                 piece: header.bytes().to_vec(),
                 consumed: 0,
             };

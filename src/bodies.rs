@@ -30,6 +30,12 @@ pub trait BodyStore: Send + Sync + fmt::Debug {
 
     /// Reads body `index` from `offset` on into `buffer`; 0 at its end. It may read less than asked.
     fn read_at(&self, index: u32, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Can somebody else change a body while it is read? Whoever reads one twice must then check
+    /// that it read the same.
+    fn may_change(&self) -> bool {
+        false
+    }
 }
 
 /// Where the reader of a layer puts the bodies it meets, one after the other.
@@ -105,6 +111,11 @@ impl Bodies {
     /// Reads a body from `offset` on; see [`BodyStore::read_at`].
     pub fn read_at(&self, id: BodyId, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         self.store(id).read_at(id.index, offset, buffer)
+    }
+
+    /// Can somebody else change a body while it is read?
+    pub fn may_change(&self, id: BodyId) -> bool {
+        self.store(id).may_change()
     }
 
     fn store(&self, id: BodyId) -> &dyn BodyStore {
@@ -209,6 +220,8 @@ pub struct Spool {
 
 /// How many bytes a [`Spool`] collects before it writes them.
 const SPOOL_BUFFER: usize = 256 * 1024;
+/// From how many bytes on it is cheaper to write them than to collect them.
+const SPOOL_DIRECT: usize = 32 * 1024;
 
 impl Spool {
     /// A spool in `directory`, whose bodies carry `store` in their [`BodyId`].
@@ -269,7 +282,8 @@ impl BodySink for Spool {
         if self.pending.len() + bytes.len() > SPOOL_BUFFER {
             self.flush()?;
         }
-        if bytes.len() >= SPOOL_BUFFER {
+        if bytes.len() >= SPOOL_DIRECT {
+            self.flush()?;
             self.append(bytes)?;
         } else {
             self.pending.extend_from_slice(bytes);

@@ -71,8 +71,12 @@ pub fn import(
     let prepared = prepare(source, &spools, options, progress, &mut report)?;
     let Prepared { tree, bodies, .. } = prepared;
 
+    tracing::debug!("merged and repaired");
+
     // fixup → label
     let labels = label::label_tree(&tree, &bodies, &mut report)?;
+
+    tracing::debug!("labelled");
 
     // label → object
     let plan = Plan::new(&tree, &labels.of_paths())?;
@@ -85,8 +89,11 @@ pub fn import(
     let checksums =
         transaction.write_files(plan.files(), &bodies, &path, &|| progress.advance(1))?;
     progress.end();
+    tracing::debug!("content objects written");
     let directories = plan.directories(&checksums)?;
     transaction.write_metadata(&directories.objects)?;
+
+    tracing::debug!("metadata objects written");
 
     // repo → commit
     let kernel = commit::find_kernel(&tree)?;
@@ -110,6 +117,7 @@ pub fn import(
     // commit → publish
     publish::publish(&transaction, &branch, commit)?;
     let objects = transaction.commit()?;
+    tracing::debug!("transaction committed");
 
     Ok(Imported {
         version: JSON_VERSION,
@@ -168,6 +176,7 @@ pub fn prepare(
             let image = source.resolve(&options.platform)?;
             let layers = &image.layers;
             let read = layer::read_all(&*source, layers, spools, options.threads, progress)?;
+            tracing::debug!("layers read and verified");
             let mut stores: Vec<Box<dyn BodyStore>> = Vec::new();
             for (descriptor, (layer, spool)) in layers.iter().zip(read) {
                 prepared

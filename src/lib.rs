@@ -7,6 +7,7 @@
 pub mod bodies;
 pub mod cli;
 pub mod commit;
+pub mod compression;
 pub mod contract;
 pub mod digest;
 pub mod entry;

@@ -2,7 +2,7 @@
 //! this machine, and on random policies.
 //!
 //! `IMPORT_OCI_FIXTURES` holds `fedora-targeted/` (`../shared/fixtures` if unset);
-//! `IMPORT_OCI_DEBIAN_POLICY` is `contexts/files` of Debian's selinux-policy-default.
+//! `IMPORT_OCI_DEMO_IMAGE` is an OCI layout that has Debian's policy in it.
 //! libselinux up to 3.7 answers some 2,500 questions a second, so the tests ask an even selection;
 //! `IMPORT_OCI_LABELS_FULL=1` asks everything.
 
@@ -14,8 +14,14 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
-use import_oci::label::{FileKind, Oracle, Policy, PolicyError, PolicyFiles, Reference, label_all};
+use import_oci::import::{ImportOptions, prepare};
+use import_oci::label::{
+    FileKind, Oracle, Policy, PolicyError, PolicyFiles, Reference, find_policy, label_all,
+};
 use import_oci::path::{ImagePath, escape};
+use import_oci::progress::Silent;
+use import_oci::report::Report;
+use import_oci::source::{self, Platform, SourceReference};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -77,10 +83,27 @@ fn fedora() -> Result<PolicyFiles, String> {
     Ok(read(&directory))
 }
 
+/// Debian's policy, as it lies in the demo image.
 fn debian() -> Result<PolicyFiles, String> {
-    let directory = std::env::var_os("IMPORT_OCI_DEBIAN_POLICY")
-        .ok_or("IMPORT_OCI_DEBIAN_POLICY names no Debian policy")?;
-    Ok(read(Path::new(&directory)))
+    let Some(image) = std::env::var_os("IMPORT_OCI_DEMO_IMAGE") else {
+        let reason = "IMPORT_OCI_DEMO_IMAGE names no image".to_owned();
+        assert!(std::env::var_os("CI").is_none(), "{reason}");
+        return Err(reason);
+    };
+    let reference = format!("oci:{}", image.to_str().unwrap());
+    let source = source::open(&SourceReference::parse(&reference).unwrap()).unwrap();
+    let options = ImportOptions {
+        platform: Platform::host(),
+        merge: Default::default(),
+        fixups: Default::default(),
+        write_ref: None,
+        timestamp: None,
+        threads: thread::available_parallelism().unwrap(),
+    };
+    let (spools, mut report) = (std::env::temp_dir(), Report::default());
+    let prepared = prepare(source, &spools, &options, &Silent, &mut report).unwrap();
+    let policy = find_policy(&prepared.tree, &prepared.bodies, &mut report).unwrap();
+    Ok(policy.expect("the demo image has a policy").1)
 }
 
 fn read(directory: &Path) -> PolicyFiles {

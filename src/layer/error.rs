@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::compression::Compression;
+use crate::compression::{Compression, UnsupportedCompression as Unsupported};
 use crate::digest::Digest;
 use crate::path::PathError;
 
@@ -16,8 +16,8 @@ pub enum LayerError {
     #[error("the layer is encrypted ({0}): decrypt the image first (skopeo copy --decryption-key)")]
     Encrypted(String),
     /// A compression that OCI does not know.
-    #[error("the blob is compressed with {0}: recompress the layer with gzip or zstd")]
-    UnsupportedCompression(&'static str),
+    #[error("the blob is {0}")]
+    UnsupportedCompression(#[from] Unsupported),
     /// The source failed while the blob was read.
     #[error("reading the blob")]
     Read(#[source] io::Error),

@@ -1,7 +1,7 @@
 //! Media types of layers: OCI image-spec `layer.md`, Docker image manifest v2 schema 2.
 
-use super::compression::Compression;
 use super::error::LayerError;
+use crate::compression::Compression;
 
 /// What may stand before the compression in the media type of a layer.
 const LAYERS: [&str; 4] = [

@@ -12,6 +12,7 @@ use std::thread;
 use anyhow::Context as _;
 
 use crate::bodies::BodySink;
+use crate::compression::{Compression, MAGIC};
 use crate::digest::{Digest, HashingReader};
 use crate::entry::Entry;
 use crate::path::ImagePath;
@@ -30,7 +31,6 @@ mod tar;
 
 use compression::PeekReader;
 
-pub use compression::Compression;
 pub use error::{LayerError, TarError};
 pub use media_type::is_foreign;
 pub use parallel::read_all;
@@ -113,12 +113,12 @@ fn read_verified(
     // One byte more than there should be is enough to know that a blob is too long.
     let blob = HashingReader::new(blob.take(layer.size.saturating_add(1)));
     let mut blob = PeekReader::new(blob, READ_BUFFER);
-    let start = blob.peek(compression::MAGIC).map_err(LayerError::Read)?;
+    let start = blob.peek(MAGIC).map_err(LayerError::Read)?;
     let compression = match Compression::sniff(start) {
         Ok(compression) => compression,
         Err(unsupported) => {
             verify_blob(layer, blob)?;
-            return Err(unsupported);
+            return Err(unsupported.into());
         }
     };
 

@@ -273,6 +273,10 @@ struct Changing {
 }
 
 impl BodyStore for Changing {
+    fn may_change(&self) -> bool {
+        true
+    }
+
     fn size(&self, _: u32) -> u64 {
         IN_MEMORY + 1
     }

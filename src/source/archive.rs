@@ -12,8 +12,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::compression::{self, MAGIC_LENGTH};
+use super::decompress::decompress;
 use super::layout::Member;
+use crate::compression::{Compression, MAGIC};
 use crate::path::{ImagePath, escape};
 
 /// A tar file and where its members lie.
@@ -109,18 +110,15 @@ fn seekable(mut file: File) -> Result<File> {
         !file.metadata()?.is_dir(),
         "a directory, expected a tar archive"
     );
-    let mut head = Vec::with_capacity(MAGIC_LENGTH);
-    (&file).take(MAGIC_LENGTH as u64).read_to_end(&mut head)?;
-    let compression = compression::sniff(&head)?;
-    if compression.is_none() && file.metadata()?.is_file() {
+    let mut head = Vec::with_capacity(MAGIC);
+    (&file).take(MAGIC as u64).read_to_end(&mut head)?;
+    let compression = Compression::sniff(&head)?;
+    if compression == Compression::None && file.metadata()?.is_file() {
         file.seek(SeekFrom::Start(0))?;
         return Ok(file);
     }
     let stream = io::Cursor::new(head).chain(file);
-    let mut stream: Box<dyn Read> = match compression {
-        Some(compression) => compression::decompress(stream, compression)?,
-        None => Box::new(stream),
-    };
+    let mut stream = decompress(stream, compression)?;
     let directory = std::env::var_os("TMPDIR").unwrap_or_else(|| "/var/tmp".into());
     let directory = Path::new(&directory);
     let mut copy = tempfile::tempfile_in(directory)
@@ -285,8 +283,8 @@ mod tests {
             (&sample[..514], "truncated: member a/layer.tar"),
             (&sample[..1300], "reading it as a tar archive"),
             (&outside, "`..`"),
-            (b"BZh91AY&SY", "bunzip2"),
-            (b"\xfd7zXZ\0\0\x04", "unxz"),
+            (b"BZh91AY&SY", "bzip2"),
+            (b"\xfd7zXZ\0\0\x04", "xz"),
             (b"\x1f\x8b\x08\0", "decompressing"),
         ] {
             let error = format!("{:#}", open(bytes).unwrap_err());

@@ -13,11 +13,12 @@ use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
 
 use super::archive::Archive;
-use super::compression::{self, MAGIC_LENGTH};
+use super::decompress::decompress;
 use super::layout::Member;
 use super::manifest::{self, DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST};
 use super::reference::{ImageSelector, SourceReference, normalise_docker_name};
 use super::{ImageSource, LayerDescriptor, Platform, ResolvedImage};
+use crate::compression::{Compression, MAGIC};
 use crate::digest::Digest;
 
 /// What the layers are when they are handed out. skopeo's manifest calls them gzip.
@@ -219,21 +220,18 @@ struct Layer<'a> {
 
 impl<'a> Layer<'a> {
     fn open(mut member: Member<'a>) -> Result<Self> {
-        let mut head = Vec::with_capacity(MAGIC_LENGTH);
+        let mut head = Vec::with_capacity(MAGIC);
         member
             .reader
             .by_ref()
-            .take(MAGIC_LENGTH as u64)
+            .take(MAGIC as u64)
             .read_to_end(&mut head)?;
-        let compression = compression::sniff(&head)?;
+        let compression = Compression::sniff(&head)?;
         let stream = Cursor::new(head).chain(member.reader);
         Ok(Self {
-            compressed: compression.is_some(),
+            compressed: compression != Compression::None,
             stored_size: member.size,
-            reader: match compression {
-                Some(compression) => compression::decompress(stream, compression)?,
-                None => Box::new(stream),
-            },
+            reader: decompress(stream, compression)?,
         })
     }
 }

@@ -6,7 +6,7 @@
 
 mod archive;
 mod beneath;
-mod compression;
+mod decompress;
 mod docker_archive;
 mod inode;
 mod layout;

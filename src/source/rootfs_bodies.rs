@@ -110,6 +110,10 @@ impl RootfsBodies {
 }
 
 impl BodyStore for RootfsBodies {
+    fn may_change(&self) -> bool {
+        true
+    }
+
     fn size(&self, index: u32) -> u64 {
         self.files[index as usize].1.size
     }

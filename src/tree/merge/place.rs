@@ -1,0 +1,230 @@
+//! Entries of a layer into the tree, one after the other.
+
+use std::collections::HashMap;
+
+use super::{DirectoryMetadata, Merge, MergeError};
+use crate::entry::{Entry, EntryKind};
+use crate::path::ImagePath;
+use crate::report::Action;
+use crate::tree::{Content, Inode, InodeId};
+
+impl Merge<'_> {
+    /// Places an entry. `false`: a hardlink whose target is not there (yet).
+    pub(super) fn place(&mut self, index: usize, entry: &Entry) -> Result<bool, MergeError> {
+        let Some(name) = entry.path.file_name() else {
+            self.describe_root(entry)?;
+            return Ok(true);
+        };
+        let parent = entry
+            .path
+            .parent()
+            .expect("a path with a name has a parent");
+        let parent = self.enter_directory(&parent, &entry.path)?;
+        let content = match &entry.kind {
+            EntryKind::Directory => {
+                self.place_directory(index, parent, name, entry);
+                return Ok(true);
+            }
+            EntryKind::Hardlink(target) => {
+                let linked = self.find(target);
+                if let Some(id) = linked {
+                    self.place_link(index, parent, name, entry, target, id)?;
+                } else {
+                    // Whoever takes the name after this entry keeps it.
+                    self.awaiting.insert(parent);
+                    if self.placed.insert((parent, name.into()), index).is_some() {
+                        self.note_duplicate(entry);
+                    }
+                }
+                return Ok(linked.is_some());
+            }
+            EntryKind::File { body, size } => Content::File {
+                body: *body,
+                size: *size,
+            },
+            EntryKind::Symlink(target) => Content::Symlink(target.clone()),
+            EntryKind::Special(special) => Content::Special(*special),
+        };
+        self.take_name(index, parent, name, entry)?;
+        let id = self.tree.allocate(Inode {
+            metadata: entry.metadata.clone(),
+            content,
+        });
+        self.tree.set_child(parent, name, id);
+        Ok(true)
+    }
+
+    fn describe_root(&mut self, entry: &Entry) -> Result<(), MergeError> {
+        if entry.kind != EntryKind::Directory {
+            return Err(MergeError::RootNotADirectory);
+        }
+        let root = self.tree.root();
+        self.describe_directory(root, entry);
+        Ok(())
+    }
+
+    fn describe_directory(&mut self, id: InodeId, entry: &Entry) {
+        // The root of an empty tree belongs to nobody yet.
+        let lower = !self.is_own(id) && self.first_own > InodeId(1);
+        if !lower || self.options.directory_metadata == DirectoryMetadata::Last {
+            self.tree.inode_mut(id).metadata = entry.metadata.clone();
+        }
+    }
+
+    fn place_directory(&mut self, index: usize, parent: InodeId, name: &[u8], entry: &Entry) {
+        let existing = self
+            .tree
+            .children(parent)
+            .and_then(|c| c.get(name))
+            .copied();
+        let before = self.placed.insert((parent, name.into()), index);
+        match existing {
+            Some(id) if before.is_none() && self.stays_for_directory(id, &entry.path) => {
+                self.note_followed(&entry.path, &entry.path);
+            }
+            Some(id) if self.tree.inode(id).content.is_directory() => {
+                if before.is_some() && self.tree.inode(id).metadata != entry.metadata {
+                    self.note_duplicate(entry);
+                }
+                self.describe_directory(id, entry);
+            }
+            _ => {
+                if before.is_some() {
+                    self.note_duplicate(entry);
+                }
+                let id = self.tree.allocate(Inode {
+                    metadata: entry.metadata.clone(),
+                    content: Content::empty_directory(),
+                });
+                self.tree.set_child(parent, name, id);
+            }
+        }
+    }
+
+    /// Is `id` a link of a lower layer to a directory, and one that is followed? Then a directory
+    /// entry means the directory behind it, whose metadata the layer did not see.
+    fn stays_for_directory(&self, id: InodeId, path: &ImagePath) -> bool {
+        matches!(self.tree.inode(id).content, Content::Symlink(_))
+            && self.follows(path)
+            && matches!(self.tree.resolve(path), Ok(Some((_, id))) if self.tree.children(id).is_some())
+    }
+
+    pub(super) fn note_followed(&mut self, link: &ImagePath, entry: &ImagePath) {
+        if self.followed.insert(link.clone()) {
+            let detail = format!("symbolic link followed for {entry}");
+            self.report.note("merge", Action::Warning, link, detail);
+        }
+    }
+
+    fn place_link(
+        &mut self,
+        index: usize,
+        parent: InodeId,
+        name: &[u8],
+        entry: &Entry,
+        target: &ImagePath,
+        id: InodeId,
+    ) -> Result<(), MergeError> {
+        if self.tree.inode(id).content.is_directory() {
+            return Err(MergeError::HardlinkToDirectory {
+                path: entry.path.clone(),
+                target: target.clone(),
+            });
+        }
+        self.take_name(index, parent, name, entry)?;
+        self.tree.set_child(parent, name, id);
+        Ok(())
+    }
+
+    /// Makes room for something that is not a directory.
+    fn take_name(
+        &mut self,
+        index: usize,
+        parent: InodeId,
+        name: &[u8],
+        entry: &Entry,
+    ) -> Result<(), MergeError> {
+        let existing = self.tree.children(parent).and_then(|c| c.get(name));
+        if existing.is_some_and(|id| self.has_own_content(*id)) {
+            return Err(MergeError::ReplacesOwnDirectory(entry.path.clone()));
+        }
+        let before = self.placed.insert((parent, name.into()), index);
+        if before.is_some_and(|before| before != index) {
+            self.note_duplicate(entry);
+        }
+        Ok(())
+    }
+
+    fn note_duplicate(&mut self, entry: &Entry) {
+        self.report.note(
+            "merge",
+            Action::Warning,
+            &entry.path,
+            "the layer has this path more than once; the last one counts",
+        );
+    }
+
+    /// Hardlinks whose target came later in the layer, or lay below it before it was hidden.
+    pub(super) fn place_deferred(
+        &mut self,
+        entries: &[Entry],
+        mut deferred: Vec<usize>,
+        lower_targets: &HashMap<usize, InodeId>,
+    ) -> Result<(), MergeError> {
+        // A link's target may itself be a deferred link: go round while it helps.
+        let mut from_lower = false;
+        while !deferred.is_empty() {
+            let mut missing = Vec::new();
+            for &index in &deferred {
+                let entry = &entries[index];
+                let EntryKind::Hardlink(target) = &entry.kind else {
+                    unreachable!("only hardlinks are deferred");
+                };
+                let lower = from_lower.then(|| lower_targets.get(&index).copied());
+                let Some(id) = self.find(target).or(lower.flatten()) else {
+                    missing.push(index);
+                    continue;
+                };
+                let (parent, name) = (entry.path.parent(), entry.path.file_name());
+                let (Some(parent), Some(name)) = (parent, name) else {
+                    return Err(MergeError::RootNotADirectory);
+                };
+                let parent = self.enter_directory(&parent, &entry.path)?;
+                if self.placed.get(&(parent, name.into())) == Some(&index) {
+                    self.place_link(index, parent, name, entry, target, id)?;
+                }
+            }
+            if missing.len() == deferred.len() {
+                if from_lower {
+                    let entry = &entries[missing[0]];
+                    let EntryKind::Hardlink(target) = &entry.kind else {
+                        unreachable!("only hardlinks are deferred");
+                    };
+                    return Err(MergeError::HardlinkTargetMissing {
+                        path: entry.path.clone(),
+                        target: target.clone(),
+                    });
+                }
+                from_lower = true;
+            }
+            deferred = missing;
+        }
+        Ok(())
+    }
+
+    pub(super) fn keep_aufs(&mut self, entry: &Entry) {
+        self.report.note(
+            "merge",
+            Action::Dropped,
+            &entry.path,
+            "bookkeeping of the AUFS storage driver",
+        );
+        if let EntryKind::File { body, size } = entry.kind {
+            let id = self.tree.allocate(Inode {
+                metadata: entry.metadata.clone(),
+                content: Content::File { body, size },
+            });
+            self.aufs_links.insert(entry.path.clone(), id);
+        }
+    }
+}

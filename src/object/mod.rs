@@ -64,13 +64,13 @@ pub enum ObjectError {
     #[error("{0}: not a file name")]
     InvalidName(String),
     /// The text of a symbolic link is no UTF-8. Holds it escaped.
-    #[error("link target {0:?} is not UTF-8, which ostree cannot store")]
+    #[error("link target \"{0}\" is not UTF-8, which ostree cannot store")]
     TargetNotUtf8(String),
     /// The text of a symbolic link is empty or holds NUL. Holds it escaped.
-    #[error("invalid link target {0:?}")]
+    #[error("invalid link target \"{0}\"")]
     InvalidTarget(String),
     /// The name of an extended attribute is empty or holds NUL. Holds it escaped.
-    #[error("invalid name of an extended attribute: {0:?}")]
+    #[error("invalid name of an extended attribute: \"{0}\"")]
     InvalidXattrName(String),
     /// An extended attribute has an empty value. Holds its name, escaped.
     #[error(

@@ -58,14 +58,18 @@ pub fn run(args: &ImportArgs, output: OutputArgs) -> Result<()> {
         .with_context(|| format!("importing {reference}"))?;
 
     if !output.quiet {
-        summary::print(&imported, output.verbose > 0, &mut io::stderr().lock())?;
+        // The refs have moved: a report that nobody can read does not undo it.
+        summary::print(&imported, output.verbose > 0, &mut io::stderr().lock()).ok();
     }
+    let answer = match args.json {
+        true => serde_json::to_string(&imported)?,
+        false => imported.commit.clone(),
+    };
     let mut stdout = io::stdout().lock();
-    if args.json {
-        serde_json::to_writer(&mut stdout, &imported)?;
-        writeln!(stdout)?;
-    } else {
-        writeln!(stdout, "{}", imported.commit)?;
-    }
-    Ok(stdout.flush()?)
+    writeln!(stdout, "{answer}")
+        .and_then(|()| stdout.flush())
+        .with_context(|| {
+            let (branch, commit) = (&imported.branch, &imported.commit);
+            format!("the import is done and {branch} is {commit}, which cannot be printed")
+        })
 }

@@ -63,8 +63,7 @@ pub fn run(args: &LabelsArgs, output: OutputArgs) -> Result<()> {
     for path in &args.paths {
         let answer = answer(path, &prepared, &mut labeler)?;
         if args.json {
-            serde_json::to_writer(&mut stdout, &answer)?;
-            writeln!(stdout)?;
+            writeln!(stdout, "{}", serde_json::to_string(&answer)?)?;
         } else {
             print(&answer, &mut stdout)?;
         }

@@ -5,6 +5,7 @@ mod labels;
 mod progress;
 mod summary;
 
+use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
@@ -41,7 +42,8 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage; 130 interrupted and \
-    143 terminated, as shells tell it. After anything but 0 the repo's refs are as before.";
+    143 terminated, as shells tell it. After anything but 0 the repo's refs are as before, unless \
+    the error says that the import is done.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -166,10 +168,25 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let line = one_line(&format!("{error:#}"));
+            // Where even this cannot be said the exit code has to do.
+            writeln!(io::stderr(), "error: {line}").ok();
             ExitCode::FAILURE
         }
     }
+}
+
+/// `text` with control characters escaped: names in an image and what libraries say must neither
+/// break the line nor reach a terminal as its commands.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => line.extend(c.escape_default()),
+            false => line.push(c),
+        }
+    }
+    line
 }
 
 fn start_logging(output: OutputArgs) -> Result<()> {
@@ -188,7 +205,8 @@ fn start_logging(output: OutputArgs) -> Result<()> {
         .context("reading RUST_LOG")?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .with_timer(tracing_subscriber::fmt::time::uptime())
         .with_target(false)
         .init();
@@ -198,6 +216,6 @@ fn start_logging(output: OutputArgs) -> Result<()> {
 /// Whoever read our output has seen enough: `import-oci … | head` is no failure.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+        .downcast_ref::<io::Error>()
+        .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -63,7 +63,7 @@ pub fn import(
     options: &ImportOptions,
     progress: &dyn Progress,
 ) -> Result<Imported> {
-    let branch = publish::branch(options.write_ref.as_deref(), reference)?;
+    let branch = publish::branch(repo, options.write_ref.as_deref(), reference)?;
     let mut report = Report::default();
 
     // source → layer → tree → fixup

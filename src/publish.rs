@@ -4,22 +4,22 @@ use anyhow::{Context as _, Result};
 
 use crate::contract::RefName;
 use crate::digest::Digest;
-use crate::repo::{self, Transaction};
+use crate::repo::{Repo, Transaction};
 use crate::source::SourceReference;
 
-/// The branch for the commit of `source`: the one asked for, else `import-oci/` and the escaped
-/// name of the source.
+/// The branch in `repo` for the commit of `source`: the one asked for, else `import-oci/` and the
+/// escaped name of the source.
 ///
 /// # Errors
-/// It cannot be a ref.
-pub fn branch(asked_for: Option<&str>, source: &SourceReference) -> Result<String> {
+/// It cannot be a ref there.
+pub fn branch(repo: &Repo, asked_for: Option<&str>, source: &SourceReference) -> Result<String> {
     let branch = match asked_for {
         Some(name) => name.to_owned(),
         None => RefName::Import(source.to_string())
             .to_ref()
             .context("naming a branch after the source; --write-ref names another")?,
     };
-    repo::check_ref(&branch)?;
+    repo.check_new_ref(&branch)?;
     Ok(branch)
 }
 

@@ -16,14 +16,14 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use ostree::gio;
 
 use crate::digest::Digest;
 
 pub use commit::CommitSpec;
 pub use error::RepoError;
-pub use transaction::{Statistics, Transaction, check_ref};
+pub use transaction::{Statistics, Transaction};
 
 /// How a repo stores objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -161,6 +161,23 @@ impl Repo {
         commit
             .map(|hex| Digest::from_hex(&hex).with_context(context))
             .transpose()
+    }
+
+    /// Can `name` become a ref? Refs are files, so none can lie below another.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn check_new_ref(&self, name: &str) -> Result<()> {
+        transaction::check_ref(name)?;
+        let refs = self.inner.list_refs(None, gio::Cancellable::NONE)?;
+        let below = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.starts_with('/'));
+        let conflict = refs
+            .keys()
+            .find(|other| below(name, other) || below(other, name));
+        if let Some(other) = conflict {
+            bail!("{name:?} cannot be a ref beside the ref {other:?}");
+        }
+        Ok(())
     }
 
     /// Begins a transaction that writes objects from `threads` threads. A repo has at most one

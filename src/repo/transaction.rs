@@ -50,10 +50,7 @@ pub struct Statistics {
 }
 
 /// Can `name` be a ref?
-///
-/// # Errors
-/// It cannot.
-pub fn check_ref(name: &str) -> Result<()> {
+pub(super) fn check_ref(name: &str) -> Result<()> {
     ostree::validate_rev(name).with_context(|| format!("{name:?} cannot be a ref"))
 }
 

@@ -8,12 +8,11 @@ use std::sync::{Mutex, MutexGuard};
 use anyhow::{Context as _, Result};
 use ostree::gio;
 
-use super::Repo;
+use super::{Repo, staging};
 use crate::digest::Digest;
 
 /// A running transaction of a [`Repo`]. Dropped, it leaves the repo's refs as they were, and its
-/// objects too unless a commit was written; objects that were finished stay in the repo's `tmp`,
-/// where the next transaction since the same boot finds them.
+/// objects too unless a commit was written.
 ///
 /// libostree moves objects from there into the repo in no particular order, so an import that is
 /// killed while it does may leave a commit without its files, which is corrupt. Therefore it is
@@ -28,6 +27,8 @@ pub struct Transaction<'a> {
     pub(super) metadata: Seen,
     /// Were objects written that are not part of the repo yet?
     pub(super) unpublished: Cell<bool>,
+    /// Is libostree in a transaction?
+    running: Cell<bool>,
     /// What has become part of the repo.
     published: Cell<Statistics>,
     /// The refs that move in the end.
@@ -62,6 +63,7 @@ impl<'a> Transaction<'a> {
             content: Seen::default(),
             metadata: Seen::default(),
             unpublished: Cell::default(),
+            running: Cell::default(),
             published: Cell::default(),
             refs: RefCell::default(),
         };
@@ -112,6 +114,7 @@ impl<'a> Transaction<'a> {
             .prepare_transaction(gio::Cancellable::NONE)
             .map_err(|error| self.repo.explain(error))
             .with_context(|| format!("beginning a transaction in {}", self.repo.path.display()))?;
+        self.running.set(true);
         Ok(())
     }
 
@@ -121,6 +124,7 @@ impl<'a> Transaction<'a> {
             .commit_transaction(gio::Cancellable::NONE)
             .map_err(|error| self.repo.explain(error))
             .with_context(|| format!("committing to the repo {}", self.repo.path.display()))?;
+        self.running.set(false);
         let mut published = self.published.get();
         published.content_written += totals.get_content_objects_written();
         published.metadata_written += totals.get_metadata_objects_written();
@@ -140,10 +144,19 @@ impl<'a> Transaction<'a> {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        // Does nothing after a commit.
-        if let Err(error) = self.ostree().abort_transaction(gio::Cancellable::NONE) {
-            tracing::warn!(
-                "aborting a transaction in {}: {error}",
+        if !self.running.get() {
+            return;
+        }
+        let abort = || {
+            let ours_among_others = staging::in_use(&self.repo.spool_directory());
+            self.ostree().abort_transaction(gio::Cancellable::NONE)?;
+            staging::remove_unused(&ours_among_others?)?;
+            anyhow::Ok(())
+        };
+        if let Err(error) = abort() {
+            // Nobody will notice but by less space: the error that led here says more.
+            tracing::info!(
+                "aborting a transaction in {}: {error:#}",
                 self.repo.path.display()
             );
         }

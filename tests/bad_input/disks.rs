@@ -98,8 +98,8 @@ fn full_of_bytes() {
     for (kilobytes, reserve, stage) in [
         (1_000, "0MB", "spool file in"),
         (2_500, "0MB", "spool file in"),
-        (4_000, "0MB", "to the repo: no space left in the repo"),
-        (5_500, "0MB", "to the repo: no space left in the repo"),
+        (4_000, "0MB", " to the repo: "),
+        (5_500, "0MB", " to the repo: "),
         (10_000, "6MB", "no space left in the repo"),
     ] {
         let Some(disk) = Disk::new(&format!("size={kilobytes}k")) else {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use common::image::{Image, Layout};
-use common::{import, import_oci, output, run, stderr, stdout};
+use common::{import, import_oci, not_run, output, run, stderr, stdout};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -170,7 +170,7 @@ fn init_makes_repos() {
         let place = Place::new();
         let mut command = import(&place.at("repo"), &place.image.reference());
         if mode == "bare" && !rustix::process::geteuid().is_root() {
-            eprintln!("not run: a bare repo needs root");
+            not_run("a bare repo needs root");
             continue;
         }
         // Again: a repo of the same mode that is there is taken as it is.

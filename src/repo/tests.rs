@@ -251,6 +251,27 @@ fn dropped_transaction_leaves_the_repo_as_it_was() {
 }
 
 #[test]
+fn a_transaction_that_fails_leaves_others_alone() {
+    let (_directory, repo) = new_repo(Mode::Archive);
+    let other = Repo::open(repo.path()).unwrap();
+    let sample = Sample::new();
+    let failing = repo.transaction(THREADS).unwrap();
+    let running = other.transaction(THREADS).unwrap();
+    sample.write_files(&failing).unwrap();
+    sample.write_files(&running).unwrap();
+    let staged = || {
+        let names = walk(&repo.spool_directory());
+        names.iter().filter(|name| name.contains(".filez")).count()
+    };
+    assert_eq!(staged(), 12);
+    drop(failing);
+    assert_eq!(staged(), 6);
+    running.commit().unwrap();
+    assert_eq!(stored_objects(&repo), 6);
+    assert_eq!(staged(), 0);
+}
+
+#[test]
 fn progress_counts_everything_once() {
     let (_directory, repo) = new_repo(Mode::Archive);
     let sample = Sample::new();

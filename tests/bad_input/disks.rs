@@ -7,8 +7,7 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 use crate::common::image::{Image, Layout};
-use crate::common::{import, output, run};
-use crate::not_run;
+use crate::common::{import, not_run, output, run};
 use crate::repo::{GROUND, Repo, error_line};
 
 /// A small filesystem that only one process has mounted. Others reach it through that process.

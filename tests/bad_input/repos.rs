@@ -5,8 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::{import, output, run, stderr, stdout};
-use crate::not_run;
+use crate::common::{import, not_run, output, run, stderr, stdout};
 use crate::repo::{GROUND, error_line};
 
 /// Paths that lead to no repo: a name, what makes one of a directory, and what the line says.

@@ -70,12 +70,10 @@ pub fn import(
     let spools = repo.spool_directory();
     let prepared = prepare(source, &spools, options, progress, &mut report)?;
     let Prepared { tree, bodies, .. } = prepared;
-
     tracing::debug!("merged and repaired");
 
     // fixup → label
     let labels = label::label_tree(&tree, &bodies, &mut report)?;
-
     tracing::debug!("labelled");
 
     // label → object
@@ -92,7 +90,6 @@ pub fn import(
     tracing::debug!("content objects written");
     let directories = plan.directories(&checksums)?;
     transaction.write_metadata(&directories.objects)?;
-
     tracing::debug!("metadata objects written");
 
     // repo → commit

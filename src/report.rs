@@ -39,7 +39,8 @@ pub struct Note {
     pub by: &'static str,
     /// What was done.
     pub action: Action,
-    /// Where, in the image's own paths (before `/etc` moves).
+    /// Where: for layers, the merge and fixups a path of the image at that moment, for labels one of
+    /// the commit (`/usr/etc/…`).
     pub path: ImagePath,
     /// What and why, in words.
     pub detail: String,

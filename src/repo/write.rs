@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
-use super::Transaction;
 use super::worker::Worker;
+use super::{Mode, Transaction};
 use crate::bodies::Bodies;
 use crate::digest::Digest;
 use crate::object::{FileObject, MetadataObject};
@@ -28,6 +28,18 @@ impl Transaction<'_> {
         path: &(dyn Fn(usize) -> ImagePath + Sync),
         done: &(dyn Fn() + Sync),
     ) -> Result<Vec<Digest>> {
+        let sizes = objects
+            .iter()
+            .map(|object| object.body.map_or(0, |body| bodies.size(body)));
+        // A sparse file may claim any size: hashing it could take hours before the disk is full.
+        // Compressed it may fit all the same.
+        if let Some((index, largest)) = sizes.enumerate().max_by_key(|&(_, size)| size)
+            && self.repo().mode() != Mode::Archive
+        {
+            self.repo()
+                .ensure_free_space(largest)
+                .with_context(|| format!("writing {} to the repo", path(index)))?;
+        }
         let mut order: Vec<_> = (0..objects.len()).collect();
         order.sort_unstable_by_key(|&index| objects[index].body);
         let seen = &self.content;

@@ -14,8 +14,8 @@ use crate::digest::Digest;
 /// A running transaction of a [`Repo`]. Dropped, it leaves the repo's refs as they were, and its
 /// objects too unless a commit was written.
 ///
-/// libostree moves objects from there into the repo in no particular order, so an import that is
-/// killed while it does may leave a commit without its files, which is corrupt. Therefore it is
+/// libostree stages objects and moves them into the repo in no particular order, so an import that
+/// is killed while it does may leave a commit without its files, which is corrupt. Therefore it is
 /// two transactions to libostree: what a commit names is part of the repo before the commit is.
 #[derive(Debug)]
 pub struct Transaction<'a> {

@@ -331,10 +331,11 @@ fn timestamps() {
         (&root, &[], Some("8"), Some(8)),
         (&root, &["--timestamp=7"], Some("8"), Some(7)),
         (&root, &[], None, None),
+        (&root, &[], Some(""), None),
         (
             &place.image.reference(),
-            &["--timestamp=7"],
-            Some("8"),
+            &[],
+            Some("not looked at"),
             Some(1_704_164_645),
         ),
     ] {
@@ -350,6 +351,15 @@ fn timestamps() {
                 "the newest of the tree: {timestamp}"
             ),
         }
+    }
+    for (source, argument, variable) in [
+        (&root, "--timestamp=18446744073709551615", "8"),
+        (&root, "--verbose", "yesterday"),
+        (&place.image.reference(), "--timestamp=7", "8"),
+    ] {
+        let mut command = import(&place.at("repo"), source);
+        command.arg(argument).env("SOURCE_DATE_EPOCH", variable);
+        assert!(!command.output().unwrap().status.success(), "{argument}");
     }
 }
 

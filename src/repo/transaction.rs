@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use ostree::gio;
 
 use super::{Repo, staging};
@@ -52,7 +52,13 @@ pub struct Statistics {
 
 /// Can `name` be a ref?
 pub(super) fn check_ref(name: &str) -> Result<()> {
-    ostree::validate_rev(name).with_context(|| format!("{name:?} cannot be a ref"))
+    ostree::validate_rev(name).with_context(|| format!("{name:?} cannot be a ref"))?;
+    // What reads refs would take it for a commit.
+    ensure!(
+        ostree::validate_checksum_string(name).is_err(),
+        "{name:?} cannot be a ref: it looks like a checksum"
+    );
+    Ok(())
 }
 
 impl<'a> Transaction<'a> {

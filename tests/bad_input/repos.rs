@@ -75,6 +75,14 @@ fn arguments() {
         (&["--write-ref=a b"], &["\"a b\" cannot be a ref"]),
         (&["--write-ref="], &["\"\" cannot be a ref"]),
         (&["--write-ref=origin:x"], &["\"origin:x\" cannot be a ref"]),
+        (
+            &["--write-ref=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"],
+            &["cannot be a ref: it looks like a checksum"],
+        ),
+        (
+            &["--write-ref=ostree/container/image/x"],
+            &["\"ostree/container/image/x\" cannot be a branch"],
+        ),
         (&["--write-ref=x/"], &["\"x/\" cannot be a ref"]),
         (
             &["--write-ref=first/below"],

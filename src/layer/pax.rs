@@ -251,7 +251,7 @@ mod tests {
             ("SCHILY.xattr.security.capability", value),
             ("SCHILY.xattr.user.empty", b""),
             ("size", b"8589934592"),
-            ("uid", b"4294967295"),
+            ("uid", b"4294967294"),
             ("gid", b"2097152"),
             ("path", b"a\nb=c"),
             ("linkpath", b"\xff"),
@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(xattr(&overrides, "security.capability"), Some(&value[..]));
         assert_eq!(xattr(&overrides, "user.empty"), Some(&b""[..]));
         assert_eq!(overrides.size, Some(1 << 33));
-        assert_eq!(overrides.uid, Some(u32::MAX));
+        assert_eq!(overrides.uid, Some(u32::MAX - 1));
         assert_eq!(overrides.gid, Some(1 << 21));
         assert_eq!(overrides.path, Some(&b"a\nb=c"[..]));
         assert_eq!(overrides.link_path, Some(&b"\xff"[..]));

@@ -218,8 +218,8 @@ impl<R: BufRead> TarReader<'_, R> {
             kind,
             metadata: Metadata {
                 mode: header.mode()?,
-                uid: overrides.uid.map_or_else(|| header.uid(), Ok)?,
-                gid: overrides.gid.map_or_else(|| header.gid(), Ok)?,
+                uid: owner("uid", overrides.uid.map_or_else(|| header.uid(), Ok)?)?,
+                gid: owner("gid", overrides.gid.map_or_else(|| header.gid(), Ok)?)?,
                 mtime: overrides.mtime.map_or_else(|| header.mtime(), Ok)?,
                 xattrs: overrides.xattrs,
             },
@@ -270,6 +270,17 @@ impl<R: BufRead> TarReader<'_, R> {
 
     fn warn(&mut self, path: &ImagePath, detail: String) {
         self.report.note("layer", Action::Warning, path, detail);
+    }
+}
+
+/// Nobody can own a file as the last number: to `chown` it means to leave the owner as it is.
+fn owner(field: &'static str, id: u32) -> Result<u32, TarError> {
+    match id {
+        u32::MAX => Err(TarError::Number {
+            field,
+            value: id.to_string(),
+        }),
+        id => Ok(id),
     }
 }
 

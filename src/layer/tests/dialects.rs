@@ -129,7 +129,7 @@ fn pax_wins_over_gnu_names_and_headers() {
             .pax(&[
                 ("path", "pax-name"),
                 ("linkpath", "pax-target"),
-                ("uid", "4294967295"),
+                ("uid", "4294967294"),
                 ("gid", "3000000"),
             ])
             .link(b'2', "header-name", "header-target")
@@ -141,7 +141,7 @@ fn pax_wins_over_gnu_names_and_headers() {
             .link(b'2', "plain", "plain-target"),
         &[
             "/gnu-name 644 0:0 symlink gnu-target",
-            "/pax-name 644 4294967295:3000000 symlink pax-target",
+            "/pax-name 644 4294967294:3000000 symlink pax-target",
             "/after 644 3000000:0 directory",
             "/plain 644 0:0 symlink plain-target",
         ],
@@ -360,6 +360,16 @@ fn refused_entries() {
         (
             new().pax(&[("uid", "4294967296")]).ustar(b'0', "x", b""),
             "entry x at offset 1024: invalid uid \"4294967296\"",
+        ),
+        (
+            new().pax(&[("uid", "4294967295")]).ustar(b'0', "x", b""),
+            "entry x at offset 1024: invalid uid \"4294967295\"",
+        ),
+        (
+            new().entry(Header::new_gnu(), b'0', "x", b"", |header| {
+                header.set_gid(u64::from(u32::MAX));
+            }),
+            "entry x at offset 0: invalid gid \"4294967295\"",
         ),
         (
             new().entry(Header::new_gnu(), b'0', "x", b"", |header| {

@@ -31,6 +31,8 @@ pub struct Overrides<'a> {
     pub sparse: PaxSparse<'a>,
     /// `SCHILY.xattr.*`, and `LIBARCHIVE.xattr.*` where there is no other.
     pub xattrs: Xattrs,
+    /// Bytes of the records that `xattrs` come from.
+    pub xattr_bytes: usize,
 }
 
 const SCHILY: &[u8] = b"SCHILY.xattr.";
@@ -55,13 +57,12 @@ impl<'a> Overrides<'a> {
     pub fn parse(header: &'a [u8], limits: &Limits) -> Result<Self, TarError> {
         let mut overrides = Self::default();
         let mut encoded = Vec::new();
-        let mut xattr_bytes = 0;
         for record in Records::new(header) {
             let (offset, key, value) = record?;
             let bad = |reason| TarError::Pax { offset, reason };
             if key.starts_with(SCHILY) || key.starts_with(LIBARCHIVE) {
-                xattr_bytes += key.len() + value.len();
-                if xattr_bytes > limits.xattrs {
+                overrides.xattr_bytes += key.len() + value.len();
+                if overrides.xattr_bytes > limits.xattrs {
                     return Err(TarError::Limit {
                         what: "bytes of extended attributes",
                         limit: limits.xattrs as u64,

@@ -37,6 +37,7 @@ pub fn read_entries(
         extended: Extended::default(),
         name: Vec::new(),
         count: 0,
+        xattr_bytes: 0,
         entries: Vec::new(),
     };
     loop {
@@ -67,6 +68,7 @@ struct TarReader<'a, R> {
     /// Name of the entry under way, as the archive has it.
     name: Vec<u8>,
     count: u64,
+    xattr_bytes: usize,
     entries: Vec<Entry>,
 }
 
@@ -149,6 +151,13 @@ impl<R: BufRead> TarReader<'_, R> {
     fn entry(&mut self, header: &Header, extended: &Extended) -> Result<(), TarError> {
         header.name(&mut self.name);
         let overrides = Overrides::parse(&extended.pax, self.limits)?;
+        self.xattr_bytes += overrides.xattr_bytes;
+        if self.xattr_bytes > self.limits.layer_xattrs {
+            return Err(TarError::Limit {
+                what: "bytes of extended attributes in the layer",
+                limit: self.limits.layer_xattrs as u64,
+            });
+        }
         let long_name = || Some(&*extended.name).filter(|name| !name.is_empty());
         if let Some(name) = overrides.sparse.name.or(overrides.path).or_else(long_name) {
             self.name.clear();

@@ -401,20 +401,43 @@ fn refused_entries() {
 }
 
 #[test]
-fn limit_of_entries() {
+fn limits_of_a_layer() {
+    let record = [("SCHILY.xattr.user.a", "12345")];
     let tar = Archive::default()
+        .pax(&record)
         .ustar(b'0', "a", b"")
+        .pax(&record)
         .ustar(b'0', "b", b"")
         .end();
-    let limits = Limits {
-        entries: 1,
+    let (entries, layer_xattrs) = (4, 48);
+    let exact = Limits {
+        entries,
+        layer_xattrs,
         ..Limits::default()
     };
-    let error = read(
-        &descriptor(TAR, &tar, &tar),
-        &*tar,
-        &mut MemoryStore::new(0),
-        &limits,
-    );
-    assert!(format!("{:#}", error.unwrap_err()).ends_with("entries: more than 1"));
+    for (limits, want) in [
+        (exact.clone(), None),
+        (
+            Limits {
+                entries: entries - 1,
+                ..exact.clone()
+            },
+            Some("entry (unnamed) at offset 2560: entries: more than 3"),
+        ),
+        (
+            Limits {
+                layer_xattrs: layer_xattrs - 1,
+                ..exact
+            },
+            Some("entry b at offset 2560: bytes of extended attributes in the layer: more than 47"),
+        ),
+    ] {
+        let mut sink = MemoryStore::new(0);
+        let read = read(&descriptor(TAR, &tar, &tar), &*tar, &mut sink, &limits);
+        let error = read.err().map(|error| format!("{error:#}"));
+        match (&error, want) {
+            (Some(error), Some(want)) => assert!(error.ends_with(want), "{error}"),
+            (error, want) => assert_eq!(error.as_deref(), want),
+        }
+    }
 }

@@ -222,6 +222,10 @@ impl<R: BufRead> TarReader<'_, R> {
         if path.is_root() && kind != EntryKind::Directory {
             return Err(TarError::Root);
         }
+        for (key, why) in &overrides.lost {
+            let detail = format!("PAX record {}: {why}", escape(key));
+            self.report.note("layer", Action::Dropped, &path, detail);
+        }
         self.entries.push(Entry {
             path,
             kind,

@@ -312,6 +312,23 @@ fn unknown_types_are_skipped_with_a_warning() {
 }
 
 #[test]
+fn lost_metadata_is_told() {
+    for (key, why) in [
+        ("SCHILY.acl.access", "ACLs in words are not converted"),
+        ("RHT.security.selinux", "label of the build host"),
+    ] {
+        warns(
+            Archive::default()
+                .pax(&[(key, "x"), ("path", "a")])
+                .ustar(b'0', "x", b"1")
+                .end(),
+            &["/a 644 0:0 file 1"],
+            &format!("PAX record {key}: {why}"),
+        );
+    }
+}
+
+#[test]
 fn refused_entries() {
     let new = Archive::default;
     let long = "n".repeat(9000);

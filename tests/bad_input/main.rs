@@ -12,6 +12,7 @@ mod images;
 mod interruptions;
 mod repo;
 mod repos;
+mod xattrs;
 
 /// Says that a case cannot be tried here. Where all are expected to be, that is a failure.
 fn not_run(why: &str) {

@@ -121,7 +121,7 @@ fn foreign(name: &[u8]) -> Option<&'static str> {
 fn homeless(name: &[u8], content: &Content) -> Option<&'static str> {
     let is_in = |space: &[u8]| name.len() > space.len() && name.starts_with(space);
     match content {
-        _ if is_in(b"security.") || is_in(b"trusted.") => None,
+        _ if is_in(b"security.") => None,
         Content::File { .. } if name == acl::DEFAULT => Some("only a directory can have it"),
         Content::Directory(_) | Content::File { .. }
             if is_in(b"user.") || name == acl::ACCESS || name == acl::DEFAULT =>

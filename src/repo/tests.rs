@@ -415,13 +415,25 @@ fn errors_of_libostree_get_a_way_out() {
         error.downcast_ref(),
         Some(RepoError::NoSpace { .. })
     ));
+    for kind in [
+        gio::IOErrorEnum::NoSpace,
+        gio::IOErrorEnum::NotSupported,
+        gio::IOErrorEnum::InvalidArgument,
+    ] {
+        let error = repo.explain(glib::Error::new(kind, "fsetxattr(user.x): No"));
+        assert!(matches!(error.downcast_ref(), Some(RepoError::Xattr(..))));
+    }
     repo.mode = Mode::Bare;
-    let denied = glib::Error::new(gio::IOErrorEnum::PermissionDenied, "fchown");
-    let error = repo.explain(denied);
-    assert!(matches!(
-        error.downcast_ref(),
-        Some(RepoError::BareNeedsRoot(..))
-    ));
+    let is_root = rustix::process::geteuid().is_root();
+    for (call, xattr) in [("fchown", false), ("lsetxattr", true)] {
+        let denied = glib::Error::new(gio::IOErrorEnum::PermissionDenied, call);
+        let error = repo.explain(denied);
+        let kind = error.downcast_ref();
+        let needs_root = matches!(kind, Some(RepoError::BareNeedsRoot(..)));
+        assert_eq!(needs_root, !is_root, "{call}: {error:#}");
+        let about_xattr = matches!(kind, Some(RepoError::Xattr(..)));
+        assert_eq!(about_xattr, is_root && xattr, "{call}: {error:#}");
+    }
     assert!(repo.ensure_free_space(1).is_ok());
     assert!(repo.ensure_free_space(u64::MAX).is_err());
 }

@@ -12,3 +12,4 @@ mod images;
 mod interruptions;
 mod repo;
 mod repos;
+mod xattrs;

@@ -78,6 +78,8 @@ const MAX_LINKS: u32 = 40;
 #[derive(Debug, Clone)]
 pub struct Tree {
     inodes: Vec<Inode>,
+    /// Did a layer have an entry for the root?
+    root_described: bool,
 }
 
 impl Default for Tree {
@@ -94,6 +96,7 @@ impl Tree {
                 metadata: Metadata::implicit_directory(),
                 content: Content::empty_directory(),
             }],
+            root_described: false,
         }
     }
 

@@ -124,6 +124,7 @@ pub fn apply(
 ) -> Result<(), MergeError> {
     let mut merge = Merge {
         first_own: InodeId(tree.inodes.len() as u32),
+        lower_root: tree.root_described,
         own_content: vec![false; tree.inodes.len()],
         placed: HashMap::with_capacity(entries.len()),
         aufs_links: HashMap::new(),
@@ -168,6 +169,8 @@ struct Merge<'a> {
     report: &'a mut Report,
     /// Inodes from here on are this layer's own.
     first_own: InodeId,
+    /// Do the lower layers describe the root?
+    lower_root: bool,
     /// Directories in or below which this layer put something.
     own_content: Vec<bool>,
     /// Which entry of this layer was last to take a name.

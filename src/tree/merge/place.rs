@@ -59,13 +59,13 @@ impl Merge<'_> {
             return Err(MergeError::RootNotADirectory);
         }
         let root = self.tree.root();
-        self.describe_directory(root, entry);
+        self.describe_directory(root, self.lower_root, entry);
+        self.tree.root_described = true;
         Ok(())
     }
 
-    fn describe_directory(&mut self, id: InodeId, entry: &Entry) {
-        // The root of an empty tree belongs to nobody yet.
-        let lower = !self.is_own(id) && self.first_own > InodeId(1);
+    /// `lower`: do the lower layers have this directory?
+    fn describe_directory(&mut self, id: InodeId, lower: bool, entry: &Entry) {
         if !lower || self.options.directory_metadata == DirectoryMetadata::Last {
             self.tree.inode_mut(id).metadata = entry.metadata.clone();
         }
@@ -86,7 +86,7 @@ impl Merge<'_> {
                 if before.is_some() && self.tree.inode(id).metadata != entry.metadata {
                     self.note_duplicate(entry);
                 }
-                self.describe_directory(id, entry);
+                self.describe_directory(id, !self.is_own(id), entry);
             }
             _ => {
                 if before.is_some() {

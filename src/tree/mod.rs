@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::bodies::BodyId;
 use crate::metadata::{Metadata, Special};
-use crate::path::ImagePath;
+use crate::path::{ImagePath, PathBuffer};
 
 /// Names an inode of a [`Tree`]. Two paths with the same one are hard links of each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,7 +143,7 @@ impl Tree {
             };
             match &self.inode(child).content {
                 Content::Symlink(target) => cursor.follow(target)?,
-                _ => cursor.enter(name, child),
+                _ => cursor.enter(&name, child),
             }
         }
         Ok(Some((cursor.path(), cursor.directory(self))))
@@ -171,11 +171,11 @@ impl Tree {
     /// The directory at `path`; it and its parents are made where missing.
     pub fn create_directories(&mut self, path: &ImagePath) -> Result<InodeId, TreeError> {
         let mut at = self.root();
-        let mut so_far = ImagePath::root();
+        let mut so_far = PathBuffer::default();
         for name in path.components() {
-            so_far = so_far.join(name);
+            so_far.push(name);
             let Some(children) = self.children(at) else {
-                return Err(TreeError::NotADirectory(so_far));
+                return Err(TreeError::NotADirectory(so_far.to_path()));
             };
             at = match children.get(name) {
                 Some(&child) => child,
@@ -183,7 +183,7 @@ impl Tree {
             };
         }
         if self.children(at).is_none() {
-            return Err(TreeError::NotADirectory(so_far));
+            return Err(TreeError::NotADirectory(path.clone()));
         }
         Ok(at)
     }
@@ -272,7 +272,9 @@ struct Cursor {
     /// Names to come, the next one last.
     ahead: Vec<Box<[u8]>>,
     /// Directories passed, from below the root.
-    behind: Vec<(Box<[u8]>, InodeId)>,
+    behind: Vec<InodeId>,
+    /// Where it is: the names of `behind`.
+    path: PathBuffer,
     links: u32,
     origin: ImagePath,
 }
@@ -282,6 +284,7 @@ impl Cursor {
         Self {
             ahead: path.components().rev().map(Into::into).collect(),
             behind: Vec::new(),
+            path: PathBuffer::default(),
             links: 0,
             origin: path.clone(),
         }
@@ -296,6 +299,7 @@ impl Cursor {
                 b"" | b"." => {}
                 b".." => {
                     self.behind.pop();
+                    self.path.pop();
                 }
                 _ => return Some(name),
             }
@@ -303,11 +307,12 @@ impl Cursor {
     }
 
     fn directory(&self, tree: &Tree) -> InodeId {
-        self.behind.last().map_or(tree.root(), |&(_, id)| id)
+        self.behind.last().copied().unwrap_or(tree.root())
     }
 
-    fn enter(&mut self, name: Box<[u8]>, id: InodeId) {
-        self.behind.push((name, id));
+    fn enter(&mut self, name: &[u8], id: InodeId) {
+        self.behind.push(id);
+        self.path.push(name);
     }
 
     /// Goes on along a link's target; a link that was the last name ends the walk there.
@@ -318,17 +323,21 @@ impl Cursor {
         }
         if target.first() == Some(&b'/') {
             self.behind.clear();
+            self.path.clear();
         }
         self.ahead
             .extend(target.split(|&b| b == b'/').rev().map(Into::into));
         Ok(())
     }
 
+    /// May the walk go on to `name` without leaving `PATH_MAX`?
+    fn has_room_for(&self, name: &[u8]) -> bool {
+        self.path.has_room_for(name)
+    }
+
     /// Where the walk is.
     fn path(&self) -> ImagePath {
-        self.behind
-            .iter()
-            .fold(ImagePath::root(), |path, (name, _)| path.join(name))
+        self.path.to_path()
     }
 }
 

@@ -108,6 +108,9 @@ pub enum MergeError {
         /// The link.
         link: ImagePath,
     },
+    /// An entry that lies too deep once links are followed. Holds its path.
+    #[error("{0}: with the symbolic links on its way followed, the path is longer than PATH_MAX")]
+    PathTooLong(ImagePath),
     /// Links that lead to each other.
     #[error(transparent)]
     Tree(#[from] TreeError),

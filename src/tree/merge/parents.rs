@@ -42,7 +42,7 @@ impl Merge<'_> {
                 return Ok(None);
             };
             match &self.tree.inode(child).content {
-                Content::Directory(_) => cursor.enter(name, child),
+                Content::Directory(_) => cursor.enter(&name, child),
                 Content::Symlink(target) if self.follows(&cursor.path().join(&name)) => {
                     cursor.follow(target)?;
                 }
@@ -83,7 +83,8 @@ impl Merge<'_> {
         Ok(at)
     }
 
-    /// [`Merge::enter_directory`] where some component is not a directory.
+    /// [`Merge::enter_directory`] where some component is not a directory. Links could lead deeper
+    /// and deeper: what would lie beyond `PATH_MAX` is refused.
     fn enter_around_obstacles(
         &mut self,
         path: &ImagePath,
@@ -91,8 +92,10 @@ impl Merge<'_> {
     ) -> Result<InodeId, MergeError> {
         let mut cursor = Cursor::new(path);
         while let Some(name) = cursor.next_name() {
+            if !cursor.has_room_for(&name) {
+                return Err(MergeError::PathTooLong(entry.clone()));
+            }
             let at = cursor.directory(self.tree);
-            let here = cursor.path().join(&name);
             let children = self
                 .tree
                 .children(at)
@@ -100,21 +103,30 @@ impl Merge<'_> {
             let child = match children.get(&name).copied() {
                 Some(child) if self.tree.inode(child).content.is_directory() => child,
                 None => self.tree.add_directory(at, &name),
-                Some(child) => match self.obstacle(at, &name, child, &here, entry)? {
-                    Obstacle::Follow(target) => {
-                        cursor.follow(&target)?;
-                        continue;
+                Some(child) => {
+                    let here = cursor.path().join(&name);
+                    match self.obstacle(at, &name, child, &here, entry)? {
+                        Obstacle::Follow(target) => {
+                            cursor.follow(&target)?;
+                            continue;
+                        }
+                        Obstacle::Replace(what) => {
+                            let detail =
+                                format!("{what} of a lower layer became a directory for {entry}");
+                            self.report.note("merge", Action::Warning, &here, detail);
+                            self.tree.add_directory(at, &name)
+                        }
                     }
-                    Obstacle::Replace(what) => {
-                        let detail =
-                            format!("{what} of a lower layer became a directory for {entry}");
-                        self.report.note("merge", Action::Warning, &here, detail);
-                        self.tree.add_directory(at, &name)
-                    }
-                },
+                }
             };
             self.mark_own_content(child);
-            cursor.enter(name, child);
+            cursor.enter(&name, child);
+        }
+        if entry
+            .file_name()
+            .is_some_and(|name| !cursor.has_room_for(name))
+        {
+            return Err(MergeError::PathTooLong(entry.clone()));
         }
         Ok(cursor.directory(self.tree))
     }

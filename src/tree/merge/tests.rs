@@ -274,6 +274,29 @@ fn links_as_parents() {
 }
 
 #[test]
+fn own_links_cannot_lead_beyond_path_max() {
+    let deep = "b/".repeat(1900);
+    let chain = |length: usize, last: &str| {
+        let layers = Layers::new().symlink("s0", "/usr");
+        (1..=length)
+            .fold(layers, |layers, link| {
+                layers.symlink(&format!("s{link}"), &format!("/s{}/{deep}", link - 1))
+            })
+            .file(&format!("s{length}/{last}"), "")
+    };
+    // `usr/` and `deep` have 3804 bytes.
+    let fits = format!("{}/{}", "c".repeat(200), "d".repeat(91));
+    let (result, _) = merge_with(chain(1, &fits), MergeOptions::default());
+    assert!(result.is_ok(), "{result:?}");
+    for (length, last) in [(1, fits + "d"), (2, "x".to_owned()), (30, "x".to_owned())] {
+        assert_eq!(
+            error(chain(length, &last)),
+            MergeError::PathTooLong(image_path(&format!("s{length}/{last}")))
+        );
+    }
+}
+
+#[test]
 fn invalid_and_foreign_names() {
     for name in ["d/.wh.", "d/.wh..", "d/.wh...", "d/.wh.x/y"] {
         assert_eq!(

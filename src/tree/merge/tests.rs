@@ -245,6 +245,37 @@ fn hardlinks() {
 }
 
 #[test]
+fn long_chains_of_hardlinks_are_not_gone_through_again_and_again() {
+    const LENGTH: usize = 100_000;
+    // Each link names the next one: as it is, through a link, and through one that is replaced by
+    // the very links that are waited for.
+    let chain = |layers: Layers, target: &dyn Fn(usize) -> String| {
+        (0..LENGTH).fold(layers, |layers, link| {
+            layers.hardlink(&format!("h{link}"), &target(link + 1))
+        })
+    };
+    let here = || Layers::new().symlink("l", ".");
+    let lower = (0..LENGTH)
+        .fold(Layers::new(), |layers, link| {
+            layers.symlink(&format!("h{link}"), "empty")
+        })
+        .dir("empty", 0o755)
+        .symlink("d/x", "/d")
+        .layer();
+    let last = format!("h{LENGTH}");
+    for layers in [
+        chain(here(), &|link| format!("h{link}")).file(&last, ""),
+        chain(here(), &|link| format!("l/h{link}")).file(&last, ""),
+        chain(lower, &|link| format!("h{link}/x")).symlink(&last, "d"),
+    ] {
+        let (tree, _) = layers.merge();
+        let id = |link: usize| tree.lookup(&image_path(&format!("h{link}")));
+        assert!(id(0).is_some());
+        assert!((1..LENGTH).all(|link| id(link) == id(0)));
+    }
+}
+
+#[test]
 fn links_as_parents() {
     let lower = || {
         Layers::new()

@@ -21,6 +21,7 @@
 mod check;
 mod config;
 mod context;
+mod host;
 mod libselinux;
 mod parse;
 mod pattern;
@@ -30,6 +31,7 @@ mod tree;
 pub use check::{Disagreement, Labels, Reference, TakeOver, label_all, sample};
 pub use config::locate;
 pub use context::{ContextId, Contexts};
+pub use host::Host;
 pub use libselinux::Oracle;
 pub use policy::{Explanation, Labeler, Match, Policy, SpecId};
 pub use tree::{TreeLabels, find_policy, kind, label_tree};

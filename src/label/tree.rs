@@ -1,8 +1,10 @@
 //! The labels of a merged tree, by the policy that lies in it.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
-use super::{FileKind, Labels, Oracle, Policy, PolicyFile, PolicyFiles, XATTR, label_all, locate};
+use super::{
+    FileKind, Host, Labels, Oracle, Policy, PolicyFile, PolicyFiles, XATTR, label_all, locate,
+};
 use crate::bodies::Bodies;
 use crate::metadata::Special;
 use crate::path::ImagePath;
@@ -80,21 +82,21 @@ pub fn find_policy(
     bodies: &Bodies,
     report: &mut Report,
 ) -> Result<Option<(String, PolicyFiles)>> {
-    let Some(config) = read(tree, bodies, "selinux/config")? else {
+    let host = Host::of(tree);
+    let selinux = ImagePath::parse(b"etc/selinux")?;
+    let config = selinux.join(b"config");
+    let Some(content) = read(&host, bodies, &config)? else {
         return Ok(None);
     };
-    let Some(name) = locate(&config) else {
+    let Some(name) = locate(&content) else {
         return Ok(None);
     };
-    let file = |file: PolicyFile| {
-        let path = format!("selinux/{name}/contexts/files/{}", file.name());
-        read(tree, bodies, &path)
-    };
+    let directory = ImagePath::parse(format!("etc/selinux/{name}/contexts/files").as_bytes())?;
+    let file = |file: PolicyFile| read(&host, bodies, &directory.join(file.name().as_bytes()));
     let Some(file_contexts) = file(PolicyFile::FileContexts)? else {
         let detail =
             format!("selects the policy {name}, which the image lacks: nothing is labelled");
-        let config = ImagePath::parse(b"etc/selinux/config")?;
-        report.note("label", Action::Warning, &config, detail);
+        report.note("label", Action::Warning, &host.in_tree(&config), detail);
         return Ok(None);
     };
     let files = PolicyFiles {
@@ -110,18 +112,21 @@ pub fn find_policy(
 /// No file of a policy is nearly as large.
 const LARGEST_POLICY_FILE: u64 = 64 << 20;
 
-/// The content of a file of `/etc`, wherever that lies in this tree.
-fn read(tree: &Tree, bodies: &Bodies, path: &str) -> Result<Option<Vec<u8>>> {
-    for etc in ["usr/etc", "etc"] {
-        let path = ImagePath::parse(format!("{etc}/{path}").as_bytes())?;
-        if let Some((_, id)) = tree.resolve(&path)?
-            && let Content::File { body, .. } = tree.inode(id).content
-        {
-            let content = bodies.read(body, LARGEST_POLICY_FILE);
-            return content.map(Some).with_context(|| format!("reading {path}"));
+/// The content of the file that `path` leads to on the host; `None`: there is none.
+fn read(host: &Host<'_>, bodies: &Bodies, path: &ImagePath) -> Result<Option<Vec<u8>>> {
+    let Some((_, id)) = host.resolve(path)? else {
+        if let Some(link) = host.dangling(path)? {
+            bail!(
+                "{link} is a link that leads nowhere in the image: put the file there, or no link"
+            );
         }
-    }
-    Ok(None)
+        return Ok(None);
+    };
+    let Content::File { body, .. } = host.tree().inode(id).content else {
+        bail!("{path} is no regular file");
+    };
+    let content = bodies.read(body, LARGEST_POLICY_FILE);
+    content.map(Some).with_context(|| format!("reading {path}"))
 }
 
 /// The type that the policy's lines tell apart.
@@ -175,6 +180,68 @@ mod tests {
         assert_eq!(of("/usr"), Some("u:r:default_t"));
         assert_eq!(of("/var/x"), None);
         assert_eq!(notes, 1, "the path without a label is told");
+    }
+
+    #[test]
+    fn links_of_the_policy_are_those_of_the_host() {
+        const CONFIG: &str = "SELINUX=enforcing\nSELINUXTYPE=p\n";
+        const PLAIN: &str = "usr/etc/selinux/p/contexts/files/file_contexts";
+        for (config, contexts) in [
+            ("/etc/default/selinux", "/etc/default/contexts"),
+            ("../default/selinux", "../../../../default/contexts"),
+            ("../../usr/lib/selinux", "../../../../../usr/lib/contexts"),
+        ] {
+            let mut layers = Layers::new()
+                .symlink("usr/etc/selinux/config", config)
+                .symlink(PLAIN, contexts)
+                .file("usr/etc/shadow", "");
+            for place in ["usr/etc/default", "usr/lib"] {
+                layers = layers
+                    .file(&format!("{place}/selinux"), CONFIG)
+                    .file(&format!("{place}/contexts"), CONTEXTS);
+            }
+            let (labels, notes) = labels(layers);
+            let shadow = ("/usr/etc/shadow".to_owned(), "u:r:shadow_t".to_owned());
+            assert!(labels.contains(&shadow), "{config}: {labels:?}");
+            assert_eq!(notes, 0, "{config}");
+        }
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_are_named() {
+        const CONFIG: &str = "usr/etc/selinux/config";
+        const CONTEXTS: &str = "usr/etc/selinux/p/contexts/files/file_contexts";
+        let image = || image("SELINUX=enforcing\nSELINUXTYPE=p\n").layer();
+        for (layers, wrong) in [
+            (
+                image().symlink(CONFIG, "/etc/absent"),
+                "/etc/selinux/config is a link",
+            ),
+            (
+                image().symlink(CONFIG, "config"),
+                "/etc/selinux/config: too many levels",
+            ),
+            (
+                image().dir(CONFIG, 0o755),
+                "/etc/selinux/config is no regular file",
+            ),
+            (
+                image().symlink(CONTEXTS, "file_contexts.absent"),
+                "/etc/selinux/p/contexts/files/file_contexts is a link",
+            ),
+            (
+                image().symlink("usr/etc/selinux/p/contexts", "/var/absent"),
+                "/etc/selinux/p/contexts is a link",
+            ),
+            (
+                image().symlink(&format!("{CONTEXTS}.local"), "absent"),
+                "/etc/selinux/p/contexts/files/file_contexts.local is a link",
+            ),
+        ] {
+            let (tree, bodies) = layers.merge();
+            let error = label_tree(&tree, &bodies, &mut Report::default()).unwrap_err();
+            assert!(error.to_string().starts_with(wrong), "{error:#}");
+        }
     }
 
     #[test]

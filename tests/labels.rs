@@ -102,7 +102,7 @@ fn debian() -> Result<PolicyFiles, String> {
     };
     let (spools, mut report) = (std::env::temp_dir(), Report::default());
     let prepared = prepare(source, &spools, &options, &Silent, &mut report).unwrap();
-    let policy = find_policy(&prepared.tree, &prepared.bodies, &mut report).unwrap();
+    let policy = find_policy(&prepared.tree, &prepared.bodies).unwrap();
     Ok(policy.expect("the demo image has a policy").1)
 }
 

@@ -53,9 +53,9 @@ pub fn run(args: &LabelsArgs, output: OutputArgs) -> Result<()> {
     let (spools, mut report) = (std::env::temp_dir(), Report::default());
     let prepared = prepare(source, &spools, &options, &bar, &mut report)
         .with_context(|| format!("reading {reference}"))?;
-    let Some((name, files)) = label::find_policy(&prepared.tree, &prepared.bodies, &mut report)?
-    else {
-        bail!("{reference} has no SELinux policy, so nothing in it is labelled");
+    let (name, files) = match label::find_policy(&prepared.tree, &prepared.bodies)? {
+        Ok(found) => found,
+        Err(reason) => bail!("nothing in {reference} is labelled: {reason}"),
     };
     let policy = Policy::parse(&files).with_context(|| format!("reading the policy {name}"))?;
     let mut labeler = policy.labeler();

@@ -21,6 +21,7 @@
 mod check;
 mod config;
 mod context;
+mod find;
 mod host;
 mod libselinux;
 mod parse;
@@ -31,10 +32,11 @@ mod tree;
 pub use check::{Disagreement, Labels, Reference, TakeOver, label_all, sample};
 pub use config::locate;
 pub use context::{ContextId, Contexts};
+pub use find::{NoPolicy, find_policy};
 pub use host::Host;
 pub use libselinux::Oracle;
 pub use policy::{Explanation, Labeler, Match, Policy, SpecId};
-pub use tree::{TreeLabels, find_policy, kind, label_tree};
+pub use tree::{TreeLabels, kind, label_tree};
 
 use std::fmt;
 

@@ -1,10 +1,9 @@
 //! The labels of a merged tree, by the policy that lies in it.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
-use super::{
-    FileKind, Host, Labels, Oracle, Policy, PolicyFile, PolicyFiles, XATTR, label_all, locate,
-};
+use super::find::{policies, selinux_directory};
+use super::{FileKind, Host, Labels, NoPolicy, Oracle, Policy, XATTR, find_policy, label_all};
 use crate::bodies::Bodies;
 use crate::metadata::Special;
 use crate::path::ImagePath;
@@ -14,9 +13,9 @@ use crate::tree::{Content, Tree};
 /// The labels of every path of a tree.
 #[derive(Debug)]
 pub struct TreeLabels {
-    /// The name of the policy (`targeted`) and its labels in the order of [`Tree::walk`]; `None`:
-    /// the image has none, and nothing has a label.
-    pub policy: Option<(String, Labels)>,
+    /// The name of the policy (`targeted`) and its labels in the order of [`Tree::walk`], or why
+    /// nothing has a label.
+    pub policy: Result<(String, Labels), NoPolicy>,
     paths: usize,
 }
 
@@ -24,8 +23,8 @@ impl TreeLabels {
     /// The context of each path, in the order of [`Tree::walk`].
     pub fn of_paths(&self) -> Vec<Option<&str>> {
         match &self.policy {
-            None => vec![None; self.paths],
-            Some((_, labels)) => labels
+            Err(_) => vec![None; self.paths],
+            Ok((_, labels)) => labels
                 .labels
                 .iter()
                 .map(|id| id.map(|id| labels.contexts.get(id)))
@@ -44,12 +43,14 @@ pub fn label_tree(tree: &Tree, bodies: &Bodies, report: &mut Report) -> Result<T
         .walk()
         .map(|(path, id)| (path, kind(&tree.inode(id).content)))
         .collect();
-    let unlabelled = TreeLabels {
-        policy: None,
-        paths: nodes.len(),
-    };
-    let Some((name, files)) = find_policy(tree, bodies, report)? else {
-        return Ok(unlabelled);
+    let paths = nodes.len();
+    let (name, files) = match find_policy(tree, bodies)? {
+        Ok(found) => found,
+        Err(reason) => {
+            note_unused(tree, &reason, report)?;
+            let policy = Err(reason);
+            return Ok(TreeLabels { policy, paths });
+        }
     };
     let labels = label_all(Policy::parse(&files), || Oracle::new(&files), &nodes)
         .with_context(|| format!("labelling with the policy {name} of the image"))?;
@@ -67,66 +68,25 @@ pub fn label_tree(tree: &Tree, bodies: &Bodies, report: &mut Report) -> Result<T
             report.note("label", Action::Warning, path, detail);
         }
     }
-    Ok(TreeLabels {
-        policy: Some((name, labels)),
-        ..unlabelled
-    })
+    let policy = Ok((name, labels));
+    Ok(TreeLabels { policy, paths })
 }
 
-/// The policy that the image selects: its name and text files.
-///
-/// # Errors
-/// A file of it that is not readable.
-pub fn find_policy(
-    tree: &Tree,
-    bodies: &Bodies,
-    report: &mut Report,
-) -> Result<Option<(String, PolicyFiles)>> {
+/// An image without a policy is as it should be; one that has a policy, or selects one, and goes
+/// without labels may not be.
+fn note_unused(tree: &Tree, reason: &NoPolicy, report: &mut Report) -> Result<()> {
     let host = Host::of(tree);
-    let selinux = ImagePath::parse(b"etc/selinux")?;
-    let config = selinux.join(b"config");
-    let Some(content) = read(&host, bodies, &config)? else {
-        return Ok(None);
-    };
-    let Some(name) = locate(&content) else {
-        return Ok(None);
-    };
-    let directory = ImagePath::parse(format!("etc/selinux/{name}/contexts/files").as_bytes())?;
-    let file = |file: PolicyFile| read(&host, bodies, &directory.join(file.name().as_bytes()));
-    let Some(file_contexts) = file(PolicyFile::FileContexts)? else {
-        let detail =
-            format!("selects the policy {name}, which the image lacks: nothing is labelled");
-        report.note("label", Action::Warning, &host.in_tree(&config), detail);
-        return Ok(None);
-    };
-    let files = PolicyFiles {
-        file_contexts,
-        homedirs: file(PolicyFile::Homedirs)?,
-        local: file(PolicyFile::Local)?,
-        subs: file(PolicyFile::Subs)?,
-        subs_dist: file(PolicyFile::SubsDist)?,
-    };
-    Ok(Some((name, files)))
-}
-
-/// No file of a policy is nearly as large.
-const LARGEST_POLICY_FILE: u64 = 64 << 20;
-
-/// The content of the file that `path` leads to on the host; `None`: there is none.
-fn read(host: &Host<'_>, bodies: &Bodies, path: &ImagePath) -> Result<Option<Vec<u8>>> {
-    let Some((_, id)) = host.resolve(path)? else {
-        if let Some(link) = host.dangling(path)? {
-            bail!(
-                "{link} is a link that leads nowhere in the image: put the file there, or no link"
-            );
-        }
-        return Ok(None);
-    };
-    let Content::File { body, .. } = host.tree().inode(id).content else {
-        bail!("{path} is no regular file");
-    };
-    let content = bodies.read(body, LARGEST_POLICY_FILE);
-    content.map(Some).with_context(|| format!("reading {path}"))
+    let directory = selinux_directory(&host)?;
+    let unused = policies(&host, &directory)?;
+    let mut detail = format!("nothing is labelled: {reason}");
+    if !unused.is_empty() {
+        detail += &format!("; not used: the policy {}", unused.join(", "));
+    } else if !matches!(reason, NoPolicy::MissingFiles { .. }) {
+        return Ok(());
+    }
+    let directory = host.in_tree(&directory);
+    report.note("label", Action::Warning, &directory, detail);
+    Ok(())
 }
 
 /// The type that the policy's lines tell apart.
@@ -183,78 +143,35 @@ mod tests {
     }
 
     #[test]
-    fn links_of_the_policy_are_those_of_the_host() {
-        const CONFIG: &str = "SELINUX=enforcing\nSELINUXTYPE=p\n";
-        const PLAIN: &str = "usr/etc/selinux/p/contexts/files/file_contexts";
-        for (config, contexts) in [
-            ("/etc/default/selinux", "/etc/default/contexts"),
-            ("../default/selinux", "../../../../default/contexts"),
-            ("../../usr/lib/selinux", "../../../../../usr/lib/contexts"),
-        ] {
-            let mut layers = Layers::new()
-                .symlink("usr/etc/selinux/config", config)
-                .symlink(PLAIN, contexts)
-                .file("usr/etc/shadow", "");
-            for place in ["usr/etc/default", "usr/lib"] {
-                layers = layers
-                    .file(&format!("{place}/selinux"), CONFIG)
-                    .file(&format!("{place}/contexts"), CONTEXTS);
-            }
-            let (labels, notes) = labels(layers);
-            let shadow = ("/usr/etc/shadow".to_owned(), "u:r:shadow_t".to_owned());
-            assert!(labels.contains(&shadow), "{config}: {labels:?}");
-            assert_eq!(notes, 0, "{config}");
-        }
-    }
-
-    #[test]
-    fn files_that_cannot_be_read_are_named() {
-        const CONFIG: &str = "usr/etc/selinux/config";
-        const CONTEXTS: &str = "usr/etc/selinux/p/contexts/files/file_contexts";
-        let image = || image("SELINUX=enforcing\nSELINUXTYPE=p\n").layer();
-        for (layers, wrong) in [
-            (
-                image().symlink(CONFIG, "/etc/absent"),
-                "/etc/selinux/config is a link",
-            ),
-            (
-                image().symlink(CONFIG, "config"),
-                "/etc/selinux/config: too many levels",
-            ),
-            (
-                image().dir(CONFIG, 0o755),
-                "/etc/selinux/config is no regular file",
-            ),
-            (
-                image().symlink(CONTEXTS, "file_contexts.absent"),
-                "/etc/selinux/p/contexts/files/file_contexts is a link",
-            ),
-            (
-                image().symlink("usr/etc/selinux/p/contexts", "/var/absent"),
-                "/etc/selinux/p/contexts is a link",
-            ),
-            (
-                image().symlink(&format!("{CONTEXTS}.local"), "absent"),
-                "/etc/selinux/p/contexts/files/file_contexts.local is a link",
-            ),
-        ] {
-            let (tree, bodies) = layers.merge();
-            let error = label_tree(&tree, &bodies, &mut Report::default()).unwrap_err();
-            assert!(error.to_string().starts_with(wrong), "{error:#}");
-        }
-    }
-
-    #[test]
     fn no_policy_no_labels() {
-        for (config, notes) in [
-            ("SELINUX=disabled\nSELINUXTYPE=p\n", 0),
-            ("SELINUX=enforcing\nSELINUXTYPE=other\n", 1),
+        for (config, note) in [
+            (
+                "SELINUX=disabled\nSELINUXTYPE=p\n",
+                "nothing is labelled: /etc/selinux/config says neither SELINUX=enforcing nor \
+                 SELINUX=permissive; not used: the policy p",
+            ),
+            (
+                "SELINUX=enforcing\nSELINUXTYPE=other\n",
+                "nothing is labelled: /etc/selinux/config selects the policy other, of which the \
+                 image has no file_contexts; not used: the policy p",
+            ),
         ] {
-            assert_eq!(labels(image(config)), (Vec::new(), notes), "{config}");
+            let (tree, bodies) = image(config).merge();
+            let mut report = Report::default();
+            let labels = label_tree(&tree, &bodies, &mut report).unwrap();
+            assert_eq!(labels.of_paths(), vec![None; tree.walk().count()]);
+            let [only] = report.notes() else {
+                panic!("{:?}", report.notes());
+            };
+            let only = (only.path.to_string(), &*only.detail);
+            assert_eq!(only, ("/usr/etc/selinux".to_owned(), note));
         }
-        assert_eq!(
-            labels(Layers::new().file("etc/shadow", "")),
-            (Vec::new(), 0)
-        );
+        for nothing_unused in [
+            Layers::new().file("usr/etc/shadow", ""),
+            Layers::new().file("usr/etc/selinux/semanage.conf", ""),
+            Layers::new().file("usr/etc/selinux/config", "SELINUX=disabled\n"),
+        ] {
+            assert_eq!(labels(nothing_unused), (Vec::new(), 0));
+        }
     }
 }

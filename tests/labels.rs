@@ -386,7 +386,12 @@ fn a_tree_is_labelled_with_libselinux_at_hand() {
             file_contexts: format!("{bin} u:r:bin\n/etc/.* u:r:etc\n/tmp/.* <<none>>\n").into(),
             ..PolicyFiles::default()
         };
-        let labels = label_all(Policy::parse(&files), || Oracle::new(&files), &nodes).unwrap();
+        let labels = label_all(
+            Policy::parse(&files),
+            || Oracle::new(&files),
+            || nodes.iter().cloned(),
+        )
+        .unwrap();
         assert_eq!(labels.taken_over.is_some(), pcre, "{bin}");
         assert_eq!(labels.checked, nodes.len());
         let texts: Vec<_> = labels

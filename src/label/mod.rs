@@ -29,7 +29,7 @@ mod pattern;
 mod policy;
 mod tree;
 
-pub use check::{Disagreement, Labels, Reference, TakeOver, label_all, sample};
+pub use check::{Disagreement, Labels, Node, Reference, TakeOver, label_all, sample};
 pub use config::locate;
 pub use context::{ContextId, Contexts};
 pub use find::{NoPolicy, find_policy};

@@ -39,20 +39,21 @@ impl TreeLabels {
 /// # Errors
 /// A policy that libselinux would refuse too, or libselinux itself failing.
 pub fn label_tree(tree: &Tree, bodies: &Bodies, report: &mut Report) -> Result<TreeLabels> {
-    let nodes: Vec<_> = tree
-        .walk()
-        .map(|(path, id)| (path, kind(&tree.inode(id).content)))
-        .collect();
-    let paths = nodes.len();
     let (name, files) = match find_policy(tree, bodies)? {
         Ok(found) => found,
         Err(reason) => {
             note_unused(tree, &reason, report)?;
-            let policy = Err(reason);
-            return Ok(TreeLabels { policy, paths });
+            return Ok(TreeLabels {
+                policy: Err(reason),
+                paths: tree.walk().count(),
+            });
         }
     };
-    let labels = label_all(Policy::parse(&files), || Oracle::new(&files), &nodes)
+    let nodes = || {
+        tree.walk()
+            .map(|(path, id)| (path, kind(&tree.inode(id).content)))
+    };
+    let labels = label_all(Policy::parse(&files), || Oracle::new(&files), nodes)
         .with_context(|| format!("labelling with the policy {name} of the image"))?;
     if let Some(reason) = &labels.taken_over {
         report.note(
@@ -62,14 +63,16 @@ pub fn label_tree(tree: &Tree, bodies: &Bodies, report: &mut Report) -> Result<T
             reason.to_string(),
         );
     }
-    for ((path, _), label) in nodes.iter().zip(&labels.labels) {
+    for ((path, _), label) in tree.walk().zip(&labels.labels) {
         if label.is_none() {
             let detail = format!("the policy gives no {}", String::from_utf8_lossy(XATTR));
-            report.note("label", Action::Warning, path, detail);
+            report.note("label", Action::Warning, &path, detail);
         }
     }
-    let policy = Ok((name, labels));
-    Ok(TreeLabels { policy, paths })
+    Ok(TreeLabels {
+        paths: labels.labels.len(),
+        policy: Ok((name, labels)),
+    })
 }
 
 /// An image without a policy is as it should be; one that has a policy, or selects one, and goes

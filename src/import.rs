@@ -127,6 +127,7 @@ pub fn import(
         tree: TreeSummary::of(&tree, &directories),
         objects,
         selinux: SelinuxSummary::of(&labels),
+        selinux_reason: labels.policy.err().map(|reason| reason.to_string()),
         kernel,
         notes: report,
     })

@@ -196,7 +196,7 @@ fn standard_output_is_for_the_answer() {
     for part in [
         &format!("source    {}\n", place.image.reference()),
         "manifest  sha256:",
-        "selinux   no policy in the image",
+        "selinux   nothing is labelled: the image has no /etc/selinux/config",
         "branch    import-oci/oci_3A_",
     ] {
         assert!(said.contains(part), "{part:?} is not in: {said}");
@@ -522,5 +522,5 @@ fn labels_explains() {
     let unlabelled = Place::new();
     let refused = output(import_oci().args(["labels", &unlabelled.image.reference(), "/etc"]));
     assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).ends_with("has no SELinux policy, so nothing in it is labelled\n"));
+    assert!(stderr(&refused).ends_with(" is labelled: the image has no /etc/selinux/config\n"));
 }

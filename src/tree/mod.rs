@@ -126,22 +126,33 @@ impl Tree {
         }
     }
 
+    /// What `name` leads to in a directory; nothing in everything else.
+    pub fn child(&self, directory: InodeId, name: &[u8]) -> Option<InodeId> {
+        self.children(directory)?.get(name).copied()
+    }
+
     /// What lies at `path`. No link is followed.
     pub fn lookup(&self, path: &ImagePath) -> Option<InodeId> {
-        path.components().try_fold(self.root(), |id, name| {
-            self.children(id)?.get(name).copied()
-        })
+        path.components()
+            .try_fold(self.root(), |id, name| self.child(id, name))
     }
 
     /// Where `path` leads when links are followed, the last one too, as a process confined to
     /// the image would: absolute targets and `..` never leave the root. `None`: nothing there.
     pub fn resolve(&self, path: &ImagePath) -> Result<Option<(ImagePath, InodeId)>, TreeError> {
+        self.resolve_by(path, |directory, name| self.child(directory, name))
+    }
+
+    /// Like [`Tree::resolve`], with `child` in place of [`Tree::child`]: for a place where some
+    /// names lead elsewhere than in the image.
+    pub fn resolve_by(
+        &self,
+        path: &ImagePath,
+        child: impl Fn(InodeId, &[u8]) -> Option<InodeId>,
+    ) -> Result<Option<(ImagePath, InodeId)>, TreeError> {
         let mut cursor = Cursor::new(path);
         while let Some(name) = cursor.next_name() {
-            let Some(children) = self.children(cursor.directory(self)) else {
-                return Ok(None);
-            };
-            let Some(&child) = children.get(&name[..]) else {
+            let Some(child) = child(cursor.directory(self), &name) else {
                 return Ok(None);
             };
             match &self.inode(child).content {

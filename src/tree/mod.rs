@@ -253,6 +253,9 @@ impl Tree {
     }
 }
 
+/// The entries of a directory that are to come.
+type Siblings<'a> = btree_map::Iter<'a, Box<[u8]>, InodeId>;
+
 /// Walks a [`Tree`]; see [`Tree::walk`]. It keeps one path for each directory on the way to where
 /// it is, however many names lie in them.
 #[derive(Debug)]
@@ -260,7 +263,7 @@ pub struct Walk<'a> {
     tree: &'a Tree,
     start: Option<(ImagePath, InodeId)>,
     /// The directories on the way and what is to come of each, the innermost last.
-    open: Vec<(ImagePath, btree_map::Iter<'a, Box<[u8]>, InodeId>)>,
+    open: Vec<(ImagePath, Siblings<'a>)>,
 }
 
 impl Iterator for Walk<'_> {

@@ -6,8 +6,8 @@ use std::process::Command;
 use tar::EntryType::{Directory, Regular, Symlink};
 
 use crate::common::image::Image;
-use crate::common::{import, output, run, stderr};
 use crate::common::not_run;
+use crate::common::{import, output, run, stderr};
 
 const ACCESS: &str = "SCHILY.xattr.system.posix_acl_access";
 const DEFAULT: &str = "SCHILY.xattr.system.posix_acl_default";

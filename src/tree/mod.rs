@@ -5,7 +5,7 @@
 
 pub mod merge;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 
 use crate::bodies::BodyId;
 use crate::metadata::{Metadata, Special};
@@ -208,11 +208,8 @@ impl Tree {
     pub fn walk_from(&self, path: &ImagePath) -> Walk<'_> {
         Walk {
             tree: self,
-            pending: self
-                .lookup(path)
-                .map(|id| (path.clone(), id))
-                .into_iter()
-                .collect(),
+            start: self.lookup(path).map(|id| (path.clone(), id)),
+            open: Vec::new(),
         }
     }
 
@@ -242,26 +239,39 @@ impl Tree {
     }
 }
 
-/// Walks a [`Tree`]; see [`Tree::walk`].
+/// Walks a [`Tree`]; see [`Tree::walk`]. It keeps one path for each directory on the way to where
+/// it is, however many names lie in them.
 #[derive(Debug)]
 pub struct Walk<'a> {
     tree: &'a Tree,
-    pending: Vec<(ImagePath, InodeId)>,
+    start: Option<(ImagePath, InodeId)>,
+    /// The directories on the way and what is to come of each, the innermost last.
+    open: Vec<(ImagePath, Entries<'a>)>,
 }
+
+type Entries<'a> = btree_map::Iter<'a, Box<[u8]>, InodeId>;
 
 impl Iterator for Walk<'_> {
     type Item = (ImagePath, InodeId);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (path, id) = self.pending.pop()?;
+        let (path, id) = self.start.take().or_else(|| self.next_below())?;
         if let Some(children) = self.tree.children(id) {
-            let below = children
-                .iter()
-                .rev()
-                .map(|(name, &id)| (path.join(name), id));
-            self.pending.extend(below);
+            self.open.push((path.clone(), children.iter()));
         }
         Some((path, id))
+    }
+}
+
+impl Walk<'_> {
+    fn next_below(&mut self) -> Option<(ImagePath, InodeId)> {
+        loop {
+            let (directory, children) = self.open.last_mut()?;
+            if let Some((name, &id)) = children.next() {
+                return Some((directory.join(name), id));
+            }
+            self.open.pop();
+        }
     }
 }
 

@@ -83,7 +83,7 @@ pub fn import(
     let bodies = Arc::new(bodies);
     let transaction = repo.transaction(options.threads)?;
     progress.begin(Stage::Objects, plan.files().len() as u64);
-    let path = |index| plan.path(index).clone();
+    let path = |index| plan.path(index);
     let checksums =
         transaction.write_files(plan.files(), &bodies, &path, &|| progress.advance(1))?;
     progress.end();

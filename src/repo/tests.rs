@@ -172,7 +172,7 @@ fn tree<'a>(
     files: impl IntoIterator<Item = (&'a [u8], Digest)>,
     directories: impl IntoIterator<Item = (&'a [u8], Digest, Digest)>,
 ) -> MetadataObject {
-    dirtree(&ImagePath::root(), files, directories).unwrap()
+    dirtree(ImagePath::root, files, directories).unwrap()
 }
 
 #[test]

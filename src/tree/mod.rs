@@ -80,6 +80,8 @@ pub struct Tree {
     inodes: Vec<Inode>,
     /// Did a layer have an entry for the root?
     root_described: bool,
+    /// How many directories were made because entries of layers lie in them.
+    implicit_directories: u32,
 }
 
 impl Default for Tree {
@@ -97,6 +99,7 @@ impl Tree {
                 content: Content::empty_directory(),
             }],
             root_described: false,
+            implicit_directories: 0,
         }
     }
 

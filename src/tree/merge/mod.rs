@@ -64,6 +64,10 @@ impl Default for MergeOptions {
     }
 }
 
+/// How many directories of an image its layers may imply: have entries in, but none for, or none
+/// yet. A few bytes of an archive imply thousands; no real image comes near.
+pub const MAX_IMPLICIT_DIRECTORIES: u32 = 1_000_000;
+
 /// Why a layer cannot be merged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MergeError {
@@ -108,6 +112,12 @@ pub enum MergeError {
         /// The link.
         link: ImagePath,
     },
+    /// The layers imply more than [`MAX_IMPLICIT_DIRECTORIES`]. Holds the entry that is too much.
+    #[error(
+        "{0}: the image has more than {MAX_IMPLICIT_DIRECTORIES} directories without entries of \
+         their own before what lies in them"
+    )]
+    TooManyDirectories(ImagePath),
     /// An entry that lies too deep once links are followed. Holds its path.
     #[error("{0}: with the symbolic links on its way followed, the path is longer than PATH_MAX")]
     PathTooLong(ImagePath),

@@ -1,6 +1,6 @@
 //! The directories that entries and whiteouts of a layer lie in, and the links on the way there.
 
-use super::{Merge, MergeError, SymlinkParent};
+use super::{MAX_IMPLICIT_DIRECTORIES, Merge, MergeError, SymlinkParent};
 use crate::path::ImagePath;
 use crate::report::Action;
 use crate::tree::{Content, Cursor, InodeId};
@@ -76,7 +76,7 @@ impl Merge<'_> {
             at = match children.get(name) {
                 Some(&child) if self.tree.inode(child).content.is_directory() => child,
                 Some(_) => return self.enter_around_obstacles(path, entry),
-                None => self.tree.add_directory(at, name),
+                None => self.make_directory(at, name, entry)?,
             };
             self.mark_own_content(at);
         }
@@ -102,7 +102,7 @@ impl Merge<'_> {
                 .expect("only directories are entered");
             let child = match children.get(&name).copied() {
                 Some(child) if self.tree.inode(child).content.is_directory() => child,
-                None => self.tree.add_directory(at, &name),
+                None => self.make_directory(at, &name, entry)?,
                 Some(child) => {
                     let here = cursor.path().join(&name);
                     match self.obstacle(at, &name, child, &here, entry)? {
@@ -114,7 +114,7 @@ impl Merge<'_> {
                             let detail =
                                 format!("{what} of a lower layer became a directory for {entry}");
                             self.report.note("merge", Action::Warning, &here, detail);
-                            self.tree.add_directory(at, &name)
+                            self.make_directory(at, &name, entry)?
                         }
                     }
                 }
@@ -159,6 +159,19 @@ impl Merge<'_> {
             }),
             _ => Ok(Obstacle::Replace("file")),
         }
+    }
+
+    fn make_directory(
+        &mut self,
+        parent: InodeId,
+        name: &[u8],
+        entry: &ImagePath,
+    ) -> Result<InodeId, MergeError> {
+        if self.tree.implicit_directories == MAX_IMPLICIT_DIRECTORIES {
+            return Err(MergeError::TooManyDirectories(entry.clone()));
+        }
+        self.tree.implicit_directories += 1;
+        Ok(self.tree.add_directory(parent, name))
     }
 
     fn mark_own_content(&mut self, directory: InodeId) {

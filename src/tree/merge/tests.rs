@@ -95,6 +95,43 @@ fn implicit_parents_touch_nothing_that_exists() {
 }
 
 #[test]
+fn implicit_directories_are_limited_over_all_layers() {
+    let layers = Layers::new()
+        .file("a/b/x", "")
+        .file("a/b/y", "")
+        .dir("c", 0o755)
+        .layer()
+        .symlink("l", "d")
+        .file("l/x", "")
+        .layer()
+        .file("c/x", "")
+        .file("e/x", "");
+    let (layers, _) = layers.build();
+    let merge = |already: u32| {
+        let mut tree = Tree::new();
+        tree.implicit_directories = already;
+        layers.iter().try_for_each(|layer| {
+            let mut report = Report::default();
+            apply(&mut tree, layer, &MergeOptions::default(), &mut report)
+        })
+    };
+    // `a`, `a/b`, `d` and `e`.
+    for (already, refused) in [
+        (4, None),
+        (3, Some("e/x")),
+        (2, Some("l/x")),
+        (1, Some("a/b/x")),
+    ] {
+        let refused = refused.map(|path| MergeError::TooManyDirectories(image_path(path)));
+        assert_eq!(
+            merge(MAX_IMPLICIT_DIRECTORIES - already).err(),
+            refused,
+            "{already}"
+        );
+    }
+}
+
+#[test]
 fn the_root_can_be_described() {
     check(Layers::new().dir("", 0o555), &["/ 555"]);
     assert_eq!(

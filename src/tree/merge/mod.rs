@@ -5,8 +5,9 @@
 //! its entries matters only where tar says so: first all whiteouts act on the lower layers, then
 //! the entries are placed one after the other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+mod hardlinks;
 mod parents;
 mod place;
 #[cfg(test)]
@@ -14,7 +15,7 @@ mod tests;
 mod whiteout;
 
 use super::{Content, InodeId, Tree, TreeError};
-use crate::entry::{Entry, EntryKind};
+use crate::entry::Entry;
 use crate::path::ImagePath;
 use crate::report::Report;
 use whiteout::{Class, classify};
@@ -141,6 +142,7 @@ pub fn apply(
         own_content: vec![false; tree.inodes.len()],
         placed: HashMap::with_capacity(entries.len()),
         aufs_links: HashMap::new(),
+        deferred: BTreeMap::new(),
         awaiting: HashSet::new(),
         followed: HashSet::new(),
         tree,
@@ -157,7 +159,6 @@ pub fn apply(
     for class in &classes {
         merge.hide(class)?;
     }
-    let mut deferred = Vec::new();
     for (index, (entry, class)) in entries.iter().zip(&classes).enumerate() {
         match class {
             Class::Whiteout(_) => {}
@@ -165,14 +166,10 @@ pub fn apply(
                 merge.enter_directory(directory, &entry.path)?;
             }
             Class::Aufs => merge.keep_aufs(entry),
-            Class::Plain => {
-                if !merge.place(index, entry)? {
-                    deferred.push(index);
-                }
-            }
+            Class::Plain => merge.place(index, entry)?,
         }
     }
-    merge.place_deferred(entries, deferred, &lower_targets)
+    merge.place_deferred(entries, &lower_targets)
 }
 
 /// A layer being merged.
@@ -190,6 +187,8 @@ struct Merge<'a> {
     placed: HashMap<(InodeId, Box<[u8]>), usize>,
     /// Inodes below `.wh..wh.plnk`, which have no name in the tree but hardlinks to them.
     aufs_links: HashMap<ImagePath, InodeId>,
+    /// Hardlinks whose target has yet to come, by index, and the directories they go to.
+    deferred: BTreeMap<usize, InodeId>,
     /// Directories in which a hardlink will be placed whose target has yet to come.
     awaiting: HashSet<InodeId>,
     /// Links of lower layers that were followed, each of which is told once.
@@ -199,27 +198,6 @@ struct Merge<'a> {
 impl Merge<'_> {
     fn is_own(&self, id: InodeId) -> bool {
         id >= self.first_own
-    }
-
-    fn lower_hardlink_targets(&self, entries: &[Entry]) -> HashMap<usize, InodeId> {
-        entries
-            .iter()
-            .enumerate()
-            .filter_map(|(index, entry)| match &entry.kind {
-                EntryKind::Hardlink(target) => Some((index, self.find(target)?)),
-                _ => None,
-            })
-            .collect()
-    }
-
-    /// What a hardlink to `path` means: links are followed, the last one excepted.
-    fn find(&self, path: &ImagePath) -> Option<InodeId> {
-        let known = self.tree.lookup(path);
-        if let Some(id) = known.or_else(|| self.aufs_links.get(path).copied()) {
-            return Some(id);
-        }
-        let (_, parent) = self.tree.resolve(&path.parent()?).ok()??;
-        self.tree.children(parent)?.get(path.file_name()?).copied()
     }
 
     fn hide(&mut self, class: &Class) -> Result<(), MergeError> {

@@ -11,6 +11,7 @@ mod docker_archive;
 mod inode;
 mod layout;
 mod manifest;
+mod members;
 mod oci_archive;
 mod oci_dir;
 mod platform;

@@ -1,6 +1,6 @@
 # import-oci: everything one types, from a fresh machine on.
 #
-# The rule of this file: only deps, demo, test, vm-test and bench leave the tree or need root. They
+# The rule of this file: only deps, demo, test and bench leave the tree or need root. They
 # install packages and keep the images they make under $XDG_CACHE_HOME/import-oci. All else works as
 # any user, needs no network beyond cargo's registry and no virtual machine, and writes to target/
 # alone (install: to DESTDIR and PREFIX).

@@ -5,6 +5,8 @@
 //! ([`Spool`]), in memory ([`MemoryStore`]), or where they already lie (an unpacked root, a repo's
 //! objects). [`Bodies`] finds each by its [`BodyId`]; memory stays bounded whatever the image size.
 
+use std::env;
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,6 +15,17 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+
+/// Where spools lie that belong to no repo: `$TMPDIR`, or else `/var/tmp`. An image may be larger
+/// than memory, which is what `/tmp` often is.
+pub fn temporary_directory() -> PathBuf {
+    temporary_directory_by(env::var_os("TMPDIR"))
+}
+
+fn temporary_directory_by(tmpdir: Option<OsString>) -> PathBuf {
+    let chosen = tmpdir.filter(|directory| !directory.is_empty());
+    chosen.map_or_else(|| "/var/tmp".into(), PathBuf::from)
+}
 
 /// Names one body of a [`Bodies`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -356,6 +369,18 @@ mod tests {
         let big = bodies.read(ids[3], u64::MAX).unwrap();
         assert!(big[0] == b'x' && big[1..].iter().all(|&b| b == 7));
         assert!(bodies.read(ids[0], 4).is_err(), "over the limit");
+    }
+
+    #[test]
+    fn temporary_directories() {
+        for (tmpdir, want) in [
+            (None, "/var/tmp"),
+            (Some(""), "/var/tmp"),
+            (Some("/mnt/scratch"), "/mnt/scratch"),
+        ] {
+            let chosen = temporary_directory_by(tmpdir.map(Into::into));
+            assert_eq!(chosen, Path::new(want), "{tmpdir:?}");
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::progress::{Progress, Stage};
 use crate::publish;
 use crate::repo::{CommitSpec, Repo};
 use crate::report::Report;
-use crate::source::{Platform, ResolvedImage, Source, SourceReference};
+use crate::source::{ImageSource, Platform, ResolvedImage, RootfsSource, Source, SourceReference};
 use crate::tree::Tree;
 use crate::tree::merge::{self, MergeOptions};
 
@@ -70,7 +70,7 @@ pub fn import(
     let spools = repo.spool_directory();
     let prepared = prepare(source, &spools, options, progress, &mut report)?;
     let Prepared { tree, bodies, .. } = prepared;
-    tracing::debug!("merged and repaired");
+    let kernel = commit::find_kernel(&tree)?;
 
     // fixup → label
     let labels = label::label_tree(&tree, &bodies, &mut report)?;
@@ -83,7 +83,7 @@ pub fn import(
     let bodies = Arc::new(bodies);
     let transaction = repo.transaction(options.threads)?;
     progress.begin(Stage::Objects, plan.files().len() as u64);
-    let path = |index| plan.path(index).clone();
+    let path = |index| plan.path(index);
     let checksums =
         transaction.write_files(plan.files(), &bodies, &path, &|| progress.advance(1))?;
     progress.end();
@@ -93,7 +93,6 @@ pub fn import(
     tracing::debug!("metadata objects written");
 
     // repo → commit
-    let kernel = commit::find_kernel(&tree)?;
     let text = match &prepared.image {
         Some(image) => CommitText::of_image(image, kernel.clone())?,
         None => {
@@ -128,6 +127,7 @@ pub fn import(
         tree: TreeSummary::of(&tree, &directories),
         objects,
         selinux: SelinuxSummary::of(&labels),
+        selinux_reason: labels.policy.err().map(|reason| reason.to_string()),
         kernel,
         notes: report,
     })
@@ -160,55 +160,79 @@ pub fn prepare(
     progress: &dyn Progress,
     report: &mut Report,
 ) -> Result<Prepared> {
-    let mut prepared = Prepared {
-        image: None,
-        tree: Tree::new(),
-        bodies: Bodies::default(),
-        summaries: Vec::new(),
-        newest: 0,
+    // source → layer → tree
+    let mut prepared = match source {
+        Source::Image(source) => merge_image(&*source, spools, options, progress, report)?,
+        Source::Root(root) => merge_root(root, options, report)?,
     };
-    let tree = &mut prepared.tree;
-    match source {
-        Source::Image(source) => {
-            let image = source.resolve(&options.platform)?;
-            let layers = &image.layers;
-            let read = layer::read_all(&*source, layers, spools, options.threads, progress)?;
-            tracing::debug!("layers read and verified");
-            let mut stores: Vec<Box<dyn BodyStore>> = Vec::new();
-            for (descriptor, (layer, spool)) in layers.iter().zip(read) {
-                prepared
-                    .summaries
-                    .push(LayerSummary::of(descriptor, &layer));
-                report.append(layer.report);
-                merge::apply(tree, &layer.entries, &options.merge, report)
-                    .with_context(|| descriptor.to_string())?;
-                stores.push(Box::new(spool));
-            }
-            prepared.bodies = Bodies::new(stores);
-            prepared.image = Some(image);
-        }
-        Source::Root(root) => {
-            let root = root.walk(0)?;
-            report.append(root.report);
-            let literal = MergeOptions {
-                whiteouts: false,
-                ..options.merge
-            };
-            merge::apply(tree, &root.entries, &literal, report)?;
-            let newest = root.entries.iter().map(|entry| entry.metadata.mtime).max();
-            prepared.newest = newest.map_or(0, |seconds| seconds.max(0).unsigned_abs());
-            prepared.bodies = Bodies::new(vec![Box::new(root.bodies)]);
-        }
-    }
+    tracing::debug!("layers merged");
+
+    // tree → fixup
     let mut image = Image {
         tree: prepared.tree,
         bodies: prepared.bodies,
         options: options.fixups.clone(),
     };
     fixup::apply_all(&mut image, report)?;
+    Image {
+        tree: prepared.tree,
+        bodies: prepared.bodies,
+        ..
+    } = image;
+    tracing::debug!("repaired");
+    Ok(prepared)
+}
+
+/// Reads all layers at once and merges them from the lowest up.
+fn merge_image(
+    source: &dyn ImageSource,
+    spools: &Path,
+    options: &ImportOptions,
+    progress: &dyn Progress,
+    report: &mut Report,
+) -> Result<Prepared> {
+    let image = source.resolve(&options.platform)?;
+    let layers = layer::read_all(source, &image.layers, spools, options.threads, progress)?;
+    tracing::debug!("layers read and verified");
+    let mut tree = Tree::new();
+    let mut stores: Vec<Box<dyn BodyStore>> = Vec::new();
+    let mut summaries = Vec::new();
+    for (descriptor, (layer, spool)) in image.layers.iter().zip(layers) {
+        summaries.push(LayerSummary::of(descriptor, &layer));
+        report.append(layer.report);
+        merge::apply(&mut tree, &layer.entries, &options.merge, report)
+            .with_context(|| descriptor.to_string())?;
+        stores.push(Box::new(spool));
+    }
     Ok(Prepared {
-        tree: image.tree,
-        bodies: image.bodies,
-        ..prepared
+        image: Some(image),
+        tree,
+        bodies: Bodies::new(stores),
+        summaries,
+        newest: 0,
+    })
+}
+
+/// Takes an unpacked root as one layer in which `.wh.` names are plain names.
+fn merge_root(
+    root: RootfsSource,
+    options: &ImportOptions,
+    report: &mut Report,
+) -> Result<Prepared> {
+    let root = root.walk(0)?;
+    report.append(root.report);
+    let literal = MergeOptions {
+        whiteouts: false,
+        ..options.merge
+    };
+    let mut tree = Tree::new();
+    merge::apply(&mut tree, &root.entries, &literal, report)?;
+    let newest = root.entries.iter().map(|entry| entry.metadata.mtime).max();
+    Ok(Prepared {
+        image: None,
+        tree,
+        bodies: Bodies::new(vec![Box::new(root.bodies)]),
+        summaries: Vec::new(),
+        newest: newest.map_or(0, |seconds| seconds.max(0).unsigned_abs()),
     })
 }

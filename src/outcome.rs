@@ -40,8 +40,10 @@ pub struct Imported {
     pub tree: TreeSummary,
     /// What was written to the repo.
     pub objects: Statistics,
-    /// Labels; `None` where the image has no policy.
+    /// Labels; `None` where nothing is labelled.
     pub selinux: Option<SelinuxSummary>,
+    /// Why nothing is labelled, in words; `None` where something is.
+    pub selinux_reason: Option<String>,
     /// Version of the kernel, if there is exactly one.
     pub kernel: Option<String>,
     /// Everything that was changed, dropped or noticed.
@@ -135,7 +137,7 @@ impl TreeSummary {
 impl SelinuxSummary {
     /// Sums up labels; `None` where there is no policy.
     pub fn of(labels: &TreeLabels) -> Option<Self> {
-        let (policy, labels) = labels.policy.as_ref()?;
+        let (policy, labels) = labels.policy.as_ref().ok()?;
         let labelled = labels.labels.iter().flatten().count();
         Some(Self {
             policy: policy.clone(),

@@ -121,6 +121,43 @@ impl ImagePath {
     }
 }
 
+/// An [`ImagePath`] on the way: it grows and shrinks by one component without being copied.
+#[derive(Debug, Clone, Default)]
+pub struct PathBuffer(Vec<u8>);
+
+impl PathBuffer {
+    /// Would the path be within `PATH_MAX` with one more component?
+    pub fn has_room_for(&self, name: &[u8]) -> bool {
+        let slash = usize::from(!self.0.is_empty());
+        self.0.len() + slash + name.len() <= PATH_MAX
+    }
+
+    /// Goes down to `name`, which must be a single component, as for [`ImagePath::join`].
+    pub fn push(&mut self, name: &[u8]) {
+        debug_assert!(!name.is_empty() && !name.contains(&b'/'));
+        if !self.0.is_empty() {
+            self.0.push(b'/');
+        }
+        self.0.extend_from_slice(name);
+    }
+
+    /// Goes up to the parent; the root stays the root.
+    pub fn pop(&mut self) {
+        let end = self.0.iter().rposition(|&b| b == b'/').unwrap_or(0);
+        self.0.truncate(end);
+    }
+
+    /// Goes back to the root.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// A copy of the path as it is now.
+    pub fn to_path(&self) -> ImagePath {
+        ImagePath(self.0.as_slice().into())
+    }
+}
+
 impl fmt::Display for ImagePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "/{}", escape(&self.0))
@@ -212,6 +249,27 @@ mod tests {
         assert_eq!(p.to_absolute(), b"/usr/lib/x");
         assert_eq!(p.components().count(), 3);
         assert_eq!(ImagePath::root().components().count(), 0);
+    }
+
+    #[test]
+    fn buffers_grow_and_shrink() {
+        let mut buffer = PathBuffer::default();
+        buffer.pop();
+        for (name, want) in [("usr", "/usr"), ("lib", "/usr/lib")] {
+            buffer.push(name.as_bytes());
+            assert_eq!(buffer.to_path(), path(want));
+        }
+        for want in ["/usr", "/", "/"] {
+            buffer.pop();
+            assert_eq!(buffer.to_path(), path(want));
+        }
+        let longest = vec![b'a'; PATH_MAX];
+        assert!(buffer.has_room_for(&longest));
+        buffer.push(b"b");
+        assert!(buffer.has_room_for(&longest[2..]));
+        assert!(!buffer.has_room_for(&longest[1..]));
+        buffer.clear();
+        assert_eq!(buffer.to_path(), ImagePath::root());
     }
 
     #[test]

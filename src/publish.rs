@@ -1,6 +1,6 @@
 //! Which refs an import moves.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::contract::RefName;
 use crate::digest::Digest;
@@ -13,15 +13,25 @@ use crate::source::SourceReference;
 /// # Errors
 /// It cannot be a ref there.
 pub fn branch(repo: &Repo, asked_for: Option<&str>, source: &SourceReference) -> Result<String> {
-    let branch = match asked_for {
-        Some(name) => name.to_owned(),
-        None => RefName::Import(source.to_string())
-            .to_ref()
-            .context("naming a branch after the source; --write-ref names another")?,
+    let Some(name) = asked_for else {
+        let own = || {
+            let branch = RefName::Import(source.to_string()).to_ref()?;
+            repo.check_new_ref(&branch)?;
+            anyhow::Ok(branch)
+        };
+        return own().context("naming a branch after the source; --write-ref names another");
     };
-    repo.check_new_ref(&branch)?;
-    Ok(branch)
+    // One of a set that has rules of its own: alone it makes other tools stumble over the repo.
+    ensure!(
+        !name.starts_with(CONTAINER_REFS),
+        "{name:?} cannot be a branch: refs below {CONTAINER_REFS} say what images a repo has"
+    );
+    repo.check_new_ref(name)?;
+    Ok(name.to_owned())
 }
+
+/// Where ostree-ext, bootc and rpm-ostree keep refs of images.
+const CONTAINER_REFS: &str = "ostree/container/";
 
 /// Lets `branch` point to `commit` when the transaction ends.
 pub fn publish(transaction: &Transaction<'_>, branch: &str, commit: Digest) -> Result<()> {

@@ -23,7 +23,6 @@ const ARROW: &[&str] = &[
     "source",
     "layer",
     "tree",
-    "packages",
     "fixup",
     "label",
     "object",

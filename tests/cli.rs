@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use common::image::{Image, Layout};
-use common::{import, import_oci, output, run, stderr, stdout};
+use common::{import, import_oci, not_run, output, run, stderr, stdout};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -170,7 +170,7 @@ fn init_makes_repos() {
         let place = Place::new();
         let mut command = import(&place.at("repo"), &place.image.reference());
         if mode == "bare" && !rustix::process::geteuid().is_root() {
-            eprintln!("not run: a bare repo needs root");
+            not_run("a bare repo needs root");
             continue;
         }
         // Again: a repo of the same mode that is there is taken as it is.
@@ -196,7 +196,7 @@ fn standard_output_is_for_the_answer() {
     for part in [
         &format!("source    {}\n", place.image.reference()),
         "manifest  sha256:",
-        "selinux   no policy in the image",
+        "selinux   nothing is labelled: the image has no /etc/selinux/config",
         "branch    import-oci/oci_3A_",
     ] {
         assert!(said.contains(part), "{part:?} is not in: {said}");
@@ -331,10 +331,11 @@ fn timestamps() {
         (&root, &[], Some("8"), Some(8)),
         (&root, &["--timestamp=7"], Some("8"), Some(7)),
         (&root, &[], None, None),
+        (&root, &[], Some(""), None),
         (
             &place.image.reference(),
-            &["--timestamp=7"],
-            Some("8"),
+            &[],
+            Some("not looked at"),
             Some(1_704_164_645),
         ),
     ] {
@@ -350,6 +351,15 @@ fn timestamps() {
                 "the newest of the tree: {timestamp}"
             ),
         }
+    }
+    for (source, argument, variable) in [
+        (&root, "--timestamp=18446744073709551615", "8"),
+        (&root, "--verbose", "yesterday"),
+        (&place.image.reference(), "--timestamp=7", "8"),
+    ] {
+        let mut command = import(&place.at("repo"), source);
+        command.arg(argument).env("SOURCE_DATE_EPOCH", variable);
+        assert!(!command.output().unwrap().status.success(), "{argument}");
     }
 }
 
@@ -512,5 +522,5 @@ fn labels_explains() {
     let unlabelled = Place::new();
     let refused = output(import_oci().args(["labels", &unlabelled.image.reference(), "/etc"]));
     assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).ends_with("has no SELinux policy, so nothing in it is labelled\n"));
+    assert!(stderr(&refused).ends_with(" is labelled: the image has no /etc/selinux/config\n"));
 }

@@ -6,6 +6,12 @@
 //! libselinux up to 3.7 answers some 2,500 questions a second, so the tests ask an even selection;
 //! `IMPORT_OCI_LABELS_FULL=1` asks everything.
 
+mod support {
+    pub mod command;
+    pub mod layout;
+    pub mod schema;
+}
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -26,6 +32,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use regex_syntax::hir::{Class, Hir, HirKind};
+use serde_json::Value;
+use support::command::{import, import_oci, run, scratch};
+use support::layout::{Image, Layer};
 
 const KINDS: [FileKind; 7] = [
     FileKind::Regular,
@@ -102,7 +111,7 @@ fn debian() -> Result<PolicyFiles, String> {
     };
     let (spools, mut report) = (std::env::temp_dir(), Report::default());
     let prepared = prepare(source, &spools, &options, &Silent, &mut report).unwrap();
-    let policy = find_policy(&prepared.tree, &prepared.bodies, &mut report).unwrap();
+    let policy = find_policy(&prepared.tree, &prepared.bodies).unwrap();
     Ok(policy.expect("the demo image has a policy").1)
 }
 
@@ -377,7 +386,12 @@ fn a_tree_is_labelled_with_libselinux_at_hand() {
             file_contexts: format!("{bin} u:r:bin\n/etc/.* u:r:etc\n/tmp/.* <<none>>\n").into(),
             ..PolicyFiles::default()
         };
-        let labels = label_all(Policy::parse(&files), || Oracle::new(&files), &nodes).unwrap();
+        let labels = label_all(
+            Policy::parse(&files),
+            || Oracle::new(&files),
+            || nodes.iter().cloned(),
+        )
+        .unwrap();
         assert_eq!(labels.taken_over.is_some(), pcre, "{bin}");
         assert_eq!(labels.checked, nodes.len());
         let texts: Vec<_> = labels
@@ -390,6 +404,65 @@ fn a_tree_is_labelled_with_libselinux_at_hand() {
             [Some("u:r:bin"), Some("u:r:etc"), None, None],
             "{bin}"
         );
+    }
+}
+
+/// The command says what an import does: with libselinux where only that can read the policy, and
+/// of the file that a path leads to.
+#[test]
+fn the_command_answers_as_the_import_does() {
+    let directory = scratch();
+    for (name, bin, libselinux) in [
+        ("lines", "/usr/bin/.*", false),
+        ("pcre", "/usr/(?!lib).*", true),
+    ] {
+        let layer = Layer::new()
+            .file(
+                "etc/selinux/config",
+                0o644,
+                "SELINUX=enforcing\nSELINUXTYPE=p\n",
+            )
+            .file(
+                "etc/selinux/p/contexts/files/file_contexts",
+                0o644,
+                &format!("/.* u:r:other\n{bin} u:r:bin\n"),
+            )
+            .file("usr/bin/ls", 0o755, "")
+            .symlink("bin", "usr/bin")
+            .symlink("usr/bin/dir", "ls");
+        let image = Image::new()
+            .layer(layer)
+            .write(&directory.path().join(name));
+        let paths = ["/bin/ls", "/bin/dir", "/bin", "/bin/absent", "/nothing/ls"];
+        let labels = |options: &[&str]| {
+            let arguments = ["labels", "--quiet", &image];
+            let output = run(import_oci().args(arguments).args(options).args(paths));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let said = labels(&[]);
+        for line in [
+            "/bin/ls -> /usr/bin/ls  u:r:bin\n",
+            "/bin/dir -> /usr/bin/dir  u:r:bin\n",
+            "/bin  u:r:other\n",
+            "/bin/absent -> /usr/bin/absent  u:r:bin  (not in the image)\n",
+            "/nothing/ls  u:r:other  (not in the image)\n",
+        ] {
+            assert!(said.contains(line), "{line:?} is not in {said}");
+        }
+        let unexplained = said.matches("said by libselinux, the deciding line is not known: ");
+        assert_eq!(
+            unexplained.count(),
+            if libselinux { paths.len() } else { 0 }
+        );
+        assert_eq!(said.contains("the policy needs PCRE at"), libselinux);
+        for line in labels(&["--json"]).lines() {
+            let answer: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(answer["libselinux"].is_string(), libselinux, "{line}");
+            let lines = answer["lines"].as_array().unwrap();
+            assert_eq!(lines.is_empty(), libselinux, "{line}");
+        }
+        let imported = import(&directory.path().join("repo"), "bare-user", &image, &[]);
+        assert_eq!(imported["selinux"]["taken_over"], libselinux);
     }
 }
 

@@ -247,7 +247,7 @@ fn check_dirtree(
     directories: &BTreeMap<String, (Digest, Digest)>,
 ) {
     let ours = dirtree(
-        &ImagePath::root(),
+        ImagePath::root,
         files
             .iter()
             .map(|(name, &content)| (name.as_bytes(), content)),

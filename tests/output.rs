@@ -62,6 +62,47 @@ fn one_object() {
 }
 
 #[test]
+fn why_nothing_is_labelled() {
+    const CONTEXTS: &str = "etc/selinux/p/contexts/files/file_contexts";
+    for (config, reason) in [
+        (None, "the image has no /etc/selinux/config"),
+        (
+            Some("SELINUX=disabled\nSELINUXTYPE=p\n"),
+            "/etc/selinux/config says neither SELINUX=enforcing nor SELINUX=permissive",
+        ),
+        (
+            Some("SELINUX=enforcing\nSELINUXTYPE=q\n"),
+            "/etc/selinux/config selects the policy q, of which the image has no file_contexts",
+        ),
+    ] {
+        let directory = scratch();
+        let mut layer = Layer::new().file(CONTEXTS, 0o644, "/.* u:r:t\n");
+        if let Some(config) = config {
+            layer = layer.file("etc/selinux/config", 0o644, config);
+        }
+        let image = Image::new()
+            .layer(layer)
+            .write(&directory.path().join("image"));
+        let repo = directory.path().join("repo");
+        let arguments = import_arguments(&repo, "bare-user", &image);
+        let output = run(import_oci().args(arguments).arg("--json"));
+        let line = format!("\nselinux   nothing is labelled: {reason}\n");
+        assert!(
+            words(&output.stderr).contains(&line),
+            "{line:?} is not told"
+        );
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(json["selinux"], Value::Null);
+        assert_eq!(json["selinux_reason"], reason);
+        let notes = json["notes"].as_array().unwrap().iter();
+        let notes: Vec<_> = notes.filter(|note| note["by"] == "label").collect();
+        let detail = format!("nothing is labelled: {reason}; not used: the policy p");
+        assert_eq!(notes.len(), 1);
+        assert_eq!(notes[0]["detail"], detail);
+    }
+}
+
+#[test]
 fn every_change() {
     let object: Value = serde_json::from_slice(&output(&["--json"]).stdout).unwrap();
     let output = output(&["-v"]);
@@ -134,6 +175,10 @@ fn objects_are_as_the_schema_says() {
         assert_eq!(json["layers"].as_array().unwrap().len(), layers);
         assert_eq!(json["kernel"], kernel);
         assert_eq!(json["selinux"]["policy"], policy);
+        assert_eq!(
+            json["selinux_reason"].is_null(),
+            json["selinux"].is_object()
+        );
         if *source == plain {
             assert_eq!(text(&json, "/notes/0/path"), r"/tmp/new\nline\u{1}");
         }
@@ -180,6 +225,7 @@ fn the_schema_refuses_anything_else() {
         ("/objects", json!([])),
         ("/selinux", json!(false)),
         ("/selinux/taken_over", json!("no")),
+        ("/selinux_reason", json!(false)),
         ("/kernel", json!(6)),
         ("/notes/0/action", json!("removed")),
         ("/notes/0/path", json!("relative")),

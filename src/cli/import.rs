@@ -3,13 +3,14 @@
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use super::progress::Bar;
 use super::{OutputArgs, SourceArgs, TreeArgs, import_options, summary};
 use crate::import::{ImportOptions, import};
 use crate::repo::{Mode, Repo};
+use crate::source::Source;
 
 /// Arguments of an import.
 #[derive(Debug, Args)]
@@ -33,9 +34,9 @@ pub struct ImportArgs {
     #[arg(long)]
     json: bool,
 
-    /// Date of the commit of an unpacked root, in seconds since the epoch [default: its newest
-    /// modification time]. Images have a date of their own.
-    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
+    /// Date of the commit of an unpacked root, in seconds since the epoch [default:
+    /// SOURCE_DATE_EPOCH, else its newest modification time]. Images have a date of their own.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=LATEST))]
     timestamp: Option<u64>,
 
     #[command(flatten)]
@@ -50,7 +51,7 @@ pub fn run(args: &ImportArgs, output: OutputArgs) -> Result<()> {
     };
     let options = ImportOptions {
         write_ref: args.write_ref.clone(),
-        timestamp: args.timestamp,
+        timestamp: timestamp(args.timestamp, &source)?,
         ..import_options(&args.source, &args.tree)?
     };
     let bar = Bar::new(output.quiet);
@@ -72,4 +73,28 @@ pub fn run(args: &ImportArgs, output: OutputArgs) -> Result<()> {
             let (branch, commit) = (&imported.branch, &imported.commit);
             format!("the import is done and {branch} is {commit}, which cannot be printed")
         })
+}
+
+/// The latest date in all time zones that RFC 3339 can write: 9999-12-30T22:00:00Z.
+const LATEST: u64 = 253_402_207_200;
+
+/// The date that the user wants for an unpacked root. An image has its own, which a variable that
+/// is set for other programs does not change, and which an option must not.
+fn timestamp(asked_for: Option<u64>, source: &Source) -> Result<Option<u64>> {
+    if matches!(source, Source::Image(_)) {
+        ensure!(
+            asked_for.is_none(),
+            "--timestamp is for unpacked roots; an image has a date of its own"
+        );
+        return Ok(None);
+    }
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        _ if asked_for.is_some() => Ok(asked_for),
+        Ok(text) if !text.is_empty() => {
+            let seconds = text.parse().ok().filter(|&seconds| seconds <= LATEST);
+            let invalid = || format!("SOURCE_DATE_EPOCH is {text:?}, not seconds since the epoch");
+            seconds.with_context(invalid).map(Some)
+        }
+        _ => Ok(None),
+    }
 }

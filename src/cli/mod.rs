@@ -19,8 +19,8 @@ use crate::tree::merge::{DirectoryMetadata, MergeOptions, SymlinkParent};
 
 /// Turn an ordinary OCI image into an OSTree commit that boots.
 ///
-/// Reads an image, repairs what keeps it from booting, labels every file with the image's own
-/// SELinux policy, and writes one commit. The commit's checksum is the last line of the output.
+/// Reads an image, changes what an OSTree system keeps elsewhere or cannot hold, labels every file
+/// with the image's own SELinux policy, and writes one commit. The commit's checksum is the last line of the output.
 #[derive(Debug, Parser)]
 #[command(
     name = "import-oci",

@@ -37,7 +37,11 @@ pub fn print(imported: &Imported, all: bool, out: &mut impl Write) -> io::Result
         HumanBytes(tree.bytes),
     )?;
     match &imported.selinux {
-        None => writeln!(out, "selinux   no policy in the image: nothing is labelled")?,
+        None => writeln!(
+            out,
+            "selinux   nothing is labelled: {}",
+            imported.selinux_reason.as_deref().unwrap_or_default(),
+        )?,
         Some(selinux) => writeln!(
             out,
             "selinux   policy {}: {} labelled, {} without a label, {} checked with libselinux{}",

@@ -57,13 +57,14 @@ pub fn importer_version(format: u32) -> String {
 }
 
 /// The version that an image gives itself: its label `org.opencontainers.image.version`, else
-/// `version`.
+/// `version`. A text that no line of a menu can show, empty or with control characters, is none.
 pub fn version(config: &ImageConfiguration) -> Option<&str> {
     let labels = config.config().as_ref()?.labels().as_ref()?;
     [ANNOTATION_VERSION, LABEL_VERSION]
         .into_iter()
-        .find_map(|key| labels.get(key))
+        .filter_map(|key| labels.get(key))
         .map(String::as_str)
+        .find(|version| !version.is_empty() && !version.contains(char::is_control))
 }
 
 /// The label for versions from before OCI had one.
@@ -173,8 +174,9 @@ mod tests {
             ),
             (
                 r#"{"version": "1", "org.opencontainers.image.version": ""}"#,
-                Some(""),
+                Some("1"),
             ),
+            (r#"{"version": "1\u00002"}"#, None),
         ] {
             let config = format!(
                 r#"{{"architecture": "amd64", "os": "linux", "config": {{"Labels": {labels}}},

@@ -82,7 +82,7 @@ impl MoveEtc {
     fn warn_of_links(&self, image: &Image, etc: &ImagePath, report: &mut Report) {
         for (path, id) in image.tree.walk_from(etc) {
             if let Content::Symlink(target) = &image.tree.inode(id).content
-                && target.windows(7).any(|part| part == b"usr/etc")
+                && names_usr_etc(target)
             {
                 let detail = "link into /usr/etc: on the host it leads to the default, not to the host's file";
                 report.note(self.name(), Action::Warning, &path, detail);
@@ -108,12 +108,39 @@ impl MoveEtc {
             let both = (image.tree.children(source), image.tree.children(target));
             if let (Some(children), Some(_)) = both {
                 pending.extend(children.keys().map(|n| (from.join(n), to.join(n))));
-                let metadata = image.tree.inode(source).metadata.clone();
-                image.tree.inode_mut(target).metadata = metadata;
+                self.merge_directory(image, &from, source, &to, target, report)?;
             } else if !same(image, source, target)? {
                 self.resolve_conflict(image, &from, source, &to, report)?;
             }
         }
+        Ok(())
+    }
+
+    /// Decides on the metadata of a directory that both have. Its time is none of it.
+    fn merge_directory(
+        &self,
+        image: &mut Image,
+        from: &ImagePath,
+        source: InodeId,
+        to: &ImagePath,
+        target: InodeId,
+        report: &mut Report,
+    ) -> Result<()> {
+        let (ours, theirs) = (image.tree.inode(source), image.tree.inode(target));
+        if same_metadata(ours, theirs) {
+            return Ok(());
+        }
+        let metadata = ours.metadata.clone();
+        // No file is at stake, so this stops no import: /etc is what a container saw.
+        let winner = match image.options.etc_conflict {
+            EtcConflict::Error | EtcConflict::Etc => {
+                image.tree.inode_mut(target).metadata = metadata;
+                from
+            }
+            EtcConflict::UsrEtc => to,
+        };
+        let detail = format!("mode, owner and xattrs are those of {winner}");
+        report.note(self.name(), Action::Changed, from, detail);
         Ok(())
     }
 
@@ -126,9 +153,7 @@ impl MoveEtc {
         report: &mut Report,
     ) -> Result<()> {
         match image.options.etc_conflict {
-            EtcConflict::Error => bail!(
-                "{from} and {to} differ; choose with --etc-conflict=etc or --etc-conflict=usr-etc"
-            ),
+            EtcConflict::Error => bail!("{from} and {to} differ; {CHOOSE}"),
             EtcConflict::Etc => {
                 drop_subtree(&mut image.tree, to, self.name(), "/etc has it too", report);
                 image.tree.link(to, source)?;
@@ -147,6 +172,17 @@ impl MoveEtc {
     }
 }
 
+/// The way out of a conflict.
+const CHOOSE: &str = "choose with --etc-conflict=etc or --etc-conflict=usr-etc";
+
+/// Does a link's target have the components `usr` and `etc` in a row?
+fn names_usr_etc(target: &[u8]) -> bool {
+    let components: Vec<_> = target.split(|&b| b == b'/').collect();
+    components
+        .windows(2)
+        .any(|pair| pair == [&b"usr"[..], b"etc"])
+}
+
 fn leads_to(tree: &Tree, link: &ImagePath, target: &ImagePath) -> bool {
     matches!(tree.resolve(link), Ok(Some((path, _))) if path == *target)
 }
@@ -154,8 +190,7 @@ fn leads_to(tree: &Tree, link: &ImagePath, target: &ImagePath) -> bool {
 /// Do two inodes hold the same, times aside?
 fn same(image: &Image, a: InodeId, b: InodeId) -> Result<bool> {
     let (a, b) = (image.tree.inode(a), image.tree.inode(b));
-    let owner = |i: &Inode| (i.metadata.mode, i.metadata.uid, i.metadata.gid);
-    if owner(a) != owner(b) || a.metadata.xattrs != b.metadata.xattrs {
+    if !same_metadata(a, b) {
         return Ok(false);
     }
     match (&a.content, &b.content) {
@@ -166,6 +201,14 @@ fn same(image: &Image, a: InodeId, b: InodeId) -> Result<bool> {
         (Content::Special(x), Content::Special(y)) => Ok(x == y),
         _ => Ok(false),
     }
+}
+
+fn same_metadata(a: &Inode, b: &Inode) -> bool {
+    let owner = |inode: &Inode| {
+        let metadata = &inode.metadata;
+        (metadata.mode, metadata.uid, metadata.gid)
+    };
+    owner(a) == owner(b) && a.metadata.xattrs == b.metadata.xattrs
 }
 
 /// Compares two bodies of the same size.
@@ -225,7 +268,9 @@ mod tests {
             .file("etc/d/mine", "1")
             .file("etc/same", "equal")
             .symlink("etc/link", "../usr/etc/same")
+            .dir("usr/etc/d", 0o700)
             .file("usr/etc/d/theirs", "2")
+            .symlink("etc/other", "../usr/etcetera")
             .file("usr/etc/same", "equal")
     }
 
@@ -241,6 +286,7 @@ mod tests {
                 "/usr/etc/d/mine 644 \"1\"",
                 "/usr/etc/d/theirs 644 \"2\"",
                 "/usr/etc/link -> ../usr/etc/same",
+                "/usr/etc/other -> ../usr/etcetera",
                 "/usr/etc/same 644 \"equal\"",
             ],
             &["warning /etc/link", "moved /etc"],
@@ -272,6 +318,33 @@ mod tests {
         let (tree, notes) = with(EtcConflict::UsrEtc).unwrap();
         assert_eq!(tree[2..], ["/usr/etc/x 644 \"usr\""]);
         assert_eq!(notes, ["dropped /etc/x", "dropped /etc/x/a", "moved /etc"]);
+    }
+
+    #[test]
+    fn metadata_of_directories_is_decided_and_told() {
+        let conflict = || {
+            Layers::new()
+                .dir("etc/ssh", 0o755)
+                .dir("usr/etc/ssh", 0o700)
+                .owner(7, 7)
+                .file("usr/etc/x", "")
+        };
+        let with = |etc_conflict| {
+            let options = FixupOptions {
+                etc_conflict,
+                ..FixupOptions::default()
+            };
+            run(&MoveEtc, conflict(), options)
+        };
+        for (choice, line) in [
+            (EtcConflict::Error, "/usr/etc/ssh/ 755"),
+            (EtcConflict::Etc, "/usr/etc/ssh/ 755"),
+            (EtcConflict::UsrEtc, "/usr/etc/ssh/ 700 7:7"),
+        ] {
+            let (tree, notes) = with(choice).unwrap();
+            assert_eq!(tree[2], line);
+            assert_eq!(notes, ["changed /etc/ssh", "moved /etc"]);
+        }
     }
 
     #[test]

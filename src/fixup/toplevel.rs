@@ -102,16 +102,17 @@ impl Toplevel {
 
     fn link_ostree(&self, image: &mut Image, report: &mut Report) -> Result<()> {
         let path = top("ostree");
-        match image
-            .tree
-            .lookup(&path)
-            .map(|id| &image.tree.inode(id).content)
-        {
-            Some(Content::Symlink(_)) => return Ok(()),
+        let existing = image.tree.lookup(&path);
+        match existing.map(|id| &image.tree.inode(id).content) {
+            None => {}
+            Some(Content::Symlink(target)) if leads_to_sysroot(target) => return Ok(()),
             Some(Content::Directory(children)) if !children.is_empty() => bail!(
                 "/ostree is a directory with content; on an ostree system it must be a link to sysroot/ostree: remove it from the image"
             ),
-            _ => {}
+            Some(_) => {
+                let detail = "not a link to sysroot/ostree";
+                report.note(self.name(), Action::Dropped, &path, detail);
+            }
         }
         let link = Inode {
             metadata: Metadata {
@@ -124,6 +125,11 @@ impl Toplevel {
         report.note(self.name(), Action::Added, &path, "link to sysroot/ostree");
         Ok(())
     }
+}
+
+fn leads_to_sysroot(target: &[u8]) -> bool {
+    let target = ImagePath::parse(target);
+    target.is_ok_and(|path| path.as_bytes() == b"sysroot/ostree")
 }
 
 fn top(name: &str) -> ImagePath {
@@ -205,6 +211,24 @@ mod tests {
                 "dropped /sysroot/x",
             ],
         );
+    }
+
+    #[test]
+    fn ostree_is_a_link_into_sysroot() {
+        for (layers, dropped) in [
+            (Layers::new().symlink("ostree", "/sysroot/ostree"), false),
+            (Layers::new().symlink("ostree", "/nowhere"), true),
+            (Layers::new().file("ostree", ""), true),
+            (Layers::new().dir("ostree", 0o755), true),
+        ] {
+            let (tree, notes) = run(&Toplevel, layers, FixupOptions::default()).unwrap();
+            let link = tree
+                .iter()
+                .find(|line| line.starts_with("/ostree"))
+                .unwrap();
+            assert!(link.ends_with("sysroot/ostree"), "{link}");
+            assert_eq!(notes.contains(&"dropped /ostree".to_owned()), dropped);
+        }
     }
 
     #[test]

@@ -24,6 +24,9 @@ impl<R: Reference> Reference for &mut R {
     }
 }
 
+/// A path of the committed tree and what lies there.
+pub type Node = (ImagePath, FileKind);
+
 /// The labels of a list of nodes.
 #[derive(Debug)]
 pub struct Labels {
@@ -94,28 +97,34 @@ impl fmt::Display for Disagreement {
 /// Labels `nodes` by `policy` and checks a [`sample`] of the answers with the reference, which takes
 /// over if one differs, or if the policy is one that only libselinux can read.
 ///
+/// `nodes` gives the same nodes each time: they are walked again for the sample instead of kept,
+/// because the paths of a deep tree can be far larger than the tree.
+///
 /// Fails if the policy is malformed (before `reference` is called) or the reference fails.
-pub fn label_all<R: Reference>(
+pub fn label_all<R: Reference, N: Iterator<Item = Node>>(
     policy: Result<Policy, PolicyError>,
     reference: impl FnOnce() -> Result<R>,
-    nodes: &[(ImagePath, FileKind)],
+    nodes: impl Fn() -> N,
 ) -> Result<Labels> {
     let policy = match policy {
         Ok(policy) => policy,
         Err(error @ PolicyError::Malformed { .. }) => return Err(error.into()),
-        Err(error) => return take_over(&mut reference()?, nodes, TakeOver::Unsupported(error)),
+        Err(error) => return take_over(&mut reference()?, nodes(), TakeOver::Unsupported(error)),
     };
     let mut reference = reference()?;
     let mut labeler = policy.labeler();
-    let matches: Vec<_> = nodes
-        .iter()
-        .map(|(path, kind)| labeler.label(&lookup_path(path), *kind))
+    let matches: Vec<_> = nodes()
+        .map(|(path, kind)| labeler.label(&lookup_path(&path), kind))
         .collect();
     let sample = sample(&matches, SAMPLE);
     let checked = sample.len();
-    let disagreements = compare(&policy, &mut reference, nodes, &matches, sample)?;
+    let disagreements = compare(&policy, &mut reference, nodes(), &matches, &sample)?;
     if !disagreements.is_empty() {
-        return take_over(&mut reference, nodes, TakeOver::Disagreement(disagreements));
+        return take_over(
+            &mut reference,
+            nodes(),
+            TakeOver::Disagreement(disagreements),
+        );
     }
     Ok(Labels {
         contexts: policy.contexts().clone(),
@@ -153,21 +162,21 @@ pub fn sample(matches: &[Option<Match>], size: usize) -> BTreeSet<usize> {
 fn compare(
     policy: &Policy,
     reference: &mut impl Reference,
-    nodes: &[(ImagePath, FileKind)],
+    nodes: impl Iterator<Item = Node>,
     matches: &[Option<Match>],
-    sample: BTreeSet<usize>,
+    sample: &BTreeSet<usize>,
 ) -> Result<Vec<Disagreement>> {
     let mut disagreements = Vec::new();
-    for n in sample {
-        let (path, kind) = &nodes[n];
-        let path = lookup_path(path);
-        let found = matches[n];
+    let answered = nodes.zip(matches).enumerate();
+    let sampled = answered.filter(|(n, _)| sample.contains(n));
+    for (_, ((path, kind), &found)) in sampled {
+        let path = lookup_path(&path);
         let ours = found.and_then(|m| m.context).map(|id| policy.context(id));
-        let libselinux = reference.lookup(&path, *kind)?;
+        let libselinux = reference.lookup(&path, kind)?;
         if libselinux.as_deref() != ours {
             disagreements.push(Disagreement {
                 path,
-                kind: *kind,
+                kind,
                 ours: ours.map(str::to_owned),
                 line: found.map(|m| policy.line(m.spec).clone()),
                 libselinux,
@@ -179,19 +188,19 @@ fn compare(
 
 fn take_over(
     reference: &mut impl Reference,
-    nodes: &[(ImagePath, FileKind)],
+    nodes: impl Iterator<Item = Node>,
     reason: TakeOver,
 ) -> Result<Labels> {
     let mut contexts = Contexts::default();
-    let mut labels = Vec::with_capacity(nodes.len());
+    let mut labels = Vec::new();
     for (path, kind) in nodes {
-        let context = reference.lookup(&lookup_path(path), *kind)?;
+        let context = reference.lookup(&lookup_path(&path), kind)?;
         labels.push(context.map(|context| contexts.intern(&context)));
     }
     Ok(Labels {
         contexts,
+        checked: labels.len(),
         labels,
-        checked: nodes.len(),
         taken_over: Some(reason),
     })
 }
@@ -239,7 +248,7 @@ mod tests {
     }
 
     /// Enough nodes for a thin sample, with one of a rare label far inside.
-    fn nodes() -> Vec<(ImagePath, FileKind)> {
+    fn nodes() -> Vec<Node> {
         let node = |path: String| {
             (
                 ImagePath::parse(path.as_bytes()).unwrap(),
@@ -261,7 +270,8 @@ mod tests {
     #[test]
     fn an_agreeing_reference_is_asked_a_sample() {
         let mut reference = Table::new(POLICY);
-        let labels = label_all(parse(POLICY), || Ok(&mut reference), &nodes()).unwrap();
+        let labels =
+            label_all(parse(POLICY), || Ok(&mut reference), || nodes().into_iter()).unwrap();
         assert_eq!(labels.taken_over, None);
         assert_eq!(labels.checked, reference.asked);
         assert!(labels.checked < 2 * SAMPLE, "{}", labels.checked);
@@ -279,7 +289,8 @@ mod tests {
     #[test]
     fn a_single_disagreement_hands_over() {
         let mut reference = Table::new(&POLICY.replace(" bin", " sbin"));
-        let labels = label_all(parse(POLICY), || Ok(&mut reference), &nodes()).unwrap();
+        let labels =
+            label_all(parse(POLICY), || Ok(&mut reference), || nodes().into_iter()).unwrap();
         let reason = labels.taken_over.as_ref().unwrap().to_string();
         assert_eq!(
             reason,
@@ -295,7 +306,7 @@ mod tests {
     fn a_policy_for_pcre_hands_over() {
         let mut reference = Table::new(POLICY);
         let policy = parse("/usr(?=/bin).* bin\n");
-        let labels = label_all(policy, || Ok(&mut reference), &nodes()).unwrap();
+        let labels = label_all(policy, || Ok(&mut reference), || nodes().into_iter()).unwrap();
         assert!(matches!(labels.taken_over, Some(TakeOver::Unsupported(_))));
         assert_eq!(label(&labels, 3001), Some("bin"));
         assert_eq!(reference.asked, nodes().len());
@@ -304,7 +315,7 @@ mod tests {
     #[test]
     fn a_malformed_policy_is_an_error() {
         let unreachable = || -> Result<Table> { panic!("nobody is to be asked") };
-        let error = label_all(parse("/usr\n"), unreachable, &nodes()).unwrap_err();
+        let error = label_all(parse("/usr\n"), unreachable, || nodes().into_iter()).unwrap_err();
         let want = "the policy is malformed at file_contexts:1: /usr: no context";
         assert_eq!(error.to_string(), want);
     }

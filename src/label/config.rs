@@ -1,5 +1,7 @@
 //! Which policy an image uses: `etc/selinux/config`.
 
+use anyhow::{Result, ensure};
+
 /// The type of a policy whose configuration names none (libselinux's `SELINUXDEFAULT`).
 const DEFAULT_TYPE: &str = "targeted";
 
@@ -9,7 +11,10 @@ const DEFAULT_TYPE: &str = "targeted";
 ///
 /// Lines are read as libostree's `ostree-sepolicy.c` does: keys stand at the start of a line, the
 /// last type wins, and the mode needs only begin with its word, in any case.
-pub fn locate(config: &[u8]) -> Option<String> {
+///
+/// # Errors
+/// The type of an enabled policy is not the name of a directory.
+pub fn locate(config: &[u8]) -> Result<Option<String>> {
     let mut enabled = false;
     let mut policy_type = DEFAULT_TYPE.to_owned();
     for line in String::from_utf8_lossy(config).lines() {
@@ -22,7 +27,16 @@ pub fn locate(config: &[u8]) -> Option<String> {
             });
         }
     }
-    enabled.then_some(policy_type)
+    ensure!(
+        !enabled || is_file_name(&policy_type),
+        "/etc/selinux/config: SELINUXTYPE={policy_type} is not the name of a directory in /etc/selinux"
+    );
+    Ok(enabled.then_some(policy_type))
+}
+
+/// Control characters are for no name that is printed.
+fn is_file_name(text: &str) -> bool {
+    !matches!(text, "" | "." | "..") && !text.contains(|c: char| c == '/' || c.is_control())
 }
 
 #[cfg(test)]
@@ -38,6 +52,7 @@ mod tests {
             ("#SELINUX=enforcing\nSELINUXTYPE=default\n", None),
             (" SELINUX=enforcing\nSELINUXTYPE=default\n", None),
             ("SELINUX=\nSELINUXTYPE=default\n", None),
+            ("SELINUX=disabled\nSELINUXTYPE=\n", None),
             ("SELINUX=enforcing\n", Some("targeted")),
             ("SELINUX=enforcing\nSELINUXTYPE=default\n", Some("default")),
             (
@@ -46,11 +61,20 @@ mod tests {
             ),
             ("SELINUX=enforcing\nSELINUXTYPE=a\nSELINUXTYPE=b", Some("b")),
         ] {
-            assert_eq!(locate(config.as_bytes()).as_deref(), want, "{config:?}");
+            let found = locate(config.as_bytes()).unwrap();
+            assert_eq!(found.as_deref(), want, "{config:?}");
         }
-        assert_eq!(
-            locate(b"# \xff\nSELINUX=enforcing\nSELINUXTYPE=x\n").as_deref(),
-            Some("x")
-        );
+        let found = locate(b"# \xff\nSELINUX=enforcing\nSELINUXTYPE=x\n").unwrap();
+        assert_eq!(found.as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn types_that_are_no_names() {
+        for name in ["", " ", ".", "..", "../..", "/", "a/b", "a\0", "a\x1b[m"] {
+            let config = format!("SELINUX=enforcing\nSELINUXTYPE={name}\n");
+            let error = locate(config.as_bytes()).unwrap_err().to_string();
+            let named = format!("/etc/selinux/config: SELINUXTYPE={} ", name.trim());
+            assert!(error.starts_with(&named), "{name:?}: {error}");
+        }
     }
 }

@@ -21,18 +21,22 @@
 mod check;
 mod config;
 mod context;
+mod find;
+mod host;
 mod libselinux;
 mod parse;
 mod pattern;
 mod policy;
 mod tree;
 
-pub use check::{Disagreement, Labels, Reference, TakeOver, label_all, sample};
+pub use check::{Disagreement, Labels, Node, Reference, TakeOver, label_all, sample};
 pub use config::locate;
 pub use context::{ContextId, Contexts};
+pub use find::{NoPolicy, find_policy};
+pub use host::Host;
 pub use libselinux::Oracle;
 pub use policy::{Explanation, Labeler, Match, Policy, SpecId};
-pub use tree::{TreeLabels, find_policy, kind, label_tree};
+pub use tree::{TreeLabels, kind, label_tree};
 
 use std::fmt;
 

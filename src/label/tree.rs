@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, Result};
 
-use super::{FileKind, Labels, Oracle, Policy, PolicyFile, PolicyFiles, XATTR, label_all, locate};
+use super::find::{policies, selinux_directory};
+use super::{FileKind, Host, Labels, NoPolicy, Oracle, Policy, XATTR, find_policy, label_all};
 use crate::bodies::Bodies;
 use crate::metadata::Special;
 use crate::path::ImagePath;
@@ -12,9 +13,9 @@ use crate::tree::{Content, Tree};
 /// The labels of every path of a tree.
 #[derive(Debug)]
 pub struct TreeLabels {
-    /// The name of the policy (`targeted`) and its labels in the order of [`Tree::walk`]; `None`:
-    /// the image has none, and nothing has a label.
-    pub policy: Option<(String, Labels)>,
+    /// The name of the policy (`targeted`) and its labels in the order of [`Tree::walk`], or why
+    /// nothing has a label.
+    pub policy: Result<(String, Labels), NoPolicy>,
     paths: usize,
 }
 
@@ -22,8 +23,8 @@ impl TreeLabels {
     /// The context of each path, in the order of [`Tree::walk`].
     pub fn of_paths(&self) -> Vec<Option<&str>> {
         match &self.policy {
-            None => vec![None; self.paths],
-            Some((_, labels)) => labels
+            Err(_) => vec![None; self.paths],
+            Ok((_, labels)) => labels
                 .labels
                 .iter()
                 .map(|id| id.map(|id| labels.contexts.get(id)))
@@ -38,18 +39,21 @@ impl TreeLabels {
 /// # Errors
 /// A policy that libselinux would refuse too, or libselinux itself failing.
 pub fn label_tree(tree: &Tree, bodies: &Bodies, report: &mut Report) -> Result<TreeLabels> {
-    let nodes: Vec<_> = tree
-        .walk()
-        .map(|(path, id)| (path, kind(&tree.inode(id).content)))
-        .collect();
-    let unlabelled = TreeLabels {
-        policy: None,
-        paths: nodes.len(),
+    let (name, files) = match find_policy(tree, bodies)? {
+        Ok(found) => found,
+        Err(reason) => {
+            note_unused(tree, &reason, report)?;
+            return Ok(TreeLabels {
+                policy: Err(reason),
+                paths: tree.walk().count(),
+            });
+        }
     };
-    let Some((name, files)) = find_policy(tree, bodies, report)? else {
-        return Ok(unlabelled);
+    let nodes = || {
+        tree.walk()
+            .map(|(path, id)| (path, kind(&tree.inode(id).content)))
     };
-    let labels = label_all(Policy::parse(&files), || Oracle::new(&files), &nodes)
+    let labels = label_all(Policy::parse(&files), || Oracle::new(&files), nodes)
         .with_context(|| format!("labelling with the policy {name} of the image"))?;
     if let Some(reason) = &labels.taken_over {
         report.note(
@@ -59,69 +63,33 @@ pub fn label_tree(tree: &Tree, bodies: &Bodies, report: &mut Report) -> Result<T
             reason.to_string(),
         );
     }
-    for ((path, _), label) in nodes.iter().zip(&labels.labels) {
+    for ((path, _), label) in tree.walk().zip(&labels.labels) {
         if label.is_none() {
             let detail = format!("the policy gives no {}", String::from_utf8_lossy(XATTR));
-            report.note("label", Action::Warning, path, detail);
+            report.note("label", Action::Warning, &path, detail);
         }
     }
     Ok(TreeLabels {
-        policy: Some((name, labels)),
-        ..unlabelled
+        paths: labels.labels.len(),
+        policy: Ok((name, labels)),
     })
 }
 
-/// The policy that the image selects: its name and text files.
-///
-/// # Errors
-/// A file of it that is not readable.
-pub fn find_policy(
-    tree: &Tree,
-    bodies: &Bodies,
-    report: &mut Report,
-) -> Result<Option<(String, PolicyFiles)>> {
-    let Some(config) = read(tree, bodies, "selinux/config")? else {
-        return Ok(None);
-    };
-    let Some(name) = locate(&config) else {
-        return Ok(None);
-    };
-    let file = |file: PolicyFile| {
-        let path = format!("selinux/{name}/contexts/files/{}", file.name());
-        read(tree, bodies, &path)
-    };
-    let Some(file_contexts) = file(PolicyFile::FileContexts)? else {
-        let detail =
-            format!("selects the policy {name}, which the image lacks: nothing is labelled");
-        let config = ImagePath::parse(b"etc/selinux/config")?;
-        report.note("label", Action::Warning, &config, detail);
-        return Ok(None);
-    };
-    let files = PolicyFiles {
-        file_contexts,
-        homedirs: file(PolicyFile::Homedirs)?,
-        local: file(PolicyFile::Local)?,
-        subs: file(PolicyFile::Subs)?,
-        subs_dist: file(PolicyFile::SubsDist)?,
-    };
-    Ok(Some((name, files)))
-}
-
-/// No file of a policy is nearly as large.
-const LARGEST_POLICY_FILE: u64 = 64 << 20;
-
-/// The content of a file of `/etc`, wherever that lies in this tree.
-fn read(tree: &Tree, bodies: &Bodies, path: &str) -> Result<Option<Vec<u8>>> {
-    for etc in ["usr/etc", "etc"] {
-        let path = ImagePath::parse(format!("{etc}/{path}").as_bytes())?;
-        if let Some((_, id)) = tree.resolve(&path)?
-            && let Content::File { body, .. } = tree.inode(id).content
-        {
-            let content = bodies.read(body, LARGEST_POLICY_FILE);
-            return content.map(Some).with_context(|| format!("reading {path}"));
-        }
+/// An image without a policy is as it should be; one that has a policy, or selects one, and goes
+/// without labels may not be.
+fn note_unused(tree: &Tree, reason: &NoPolicy, report: &mut Report) -> Result<()> {
+    let host = Host::of(tree);
+    let directory = selinux_directory(&host)?;
+    let unused = policies(&host, &directory)?;
+    let mut detail = format!("nothing is labelled: {reason}");
+    if !unused.is_empty() {
+        detail += &format!("; not used: the policy {}", unused.join(", "));
+    } else if !matches!(reason, NoPolicy::MissingFiles { .. }) {
+        return Ok(());
     }
-    Ok(None)
+    let directory = host.in_tree(&directory);
+    report.note("label", Action::Warning, &directory, detail);
+    Ok(())
 }
 
 /// The type that the policy's lines tell apart.
@@ -179,15 +147,34 @@ mod tests {
 
     #[test]
     fn no_policy_no_labels() {
-        for (config, notes) in [
-            ("SELINUX=disabled\nSELINUXTYPE=p\n", 0),
-            ("SELINUX=enforcing\nSELINUXTYPE=other\n", 1),
+        for (config, note) in [
+            (
+                "SELINUX=disabled\nSELINUXTYPE=p\n",
+                "nothing is labelled: /etc/selinux/config says neither SELINUX=enforcing nor \
+                 SELINUX=permissive; not used: the policy p",
+            ),
+            (
+                "SELINUX=enforcing\nSELINUXTYPE=other\n",
+                "nothing is labelled: /etc/selinux/config selects the policy other, of which the \
+                 image has no file_contexts; not used: the policy p",
+            ),
         ] {
-            assert_eq!(labels(image(config)), (Vec::new(), notes), "{config}");
+            let (tree, bodies) = image(config).merge();
+            let mut report = Report::default();
+            let labels = label_tree(&tree, &bodies, &mut report).unwrap();
+            assert_eq!(labels.of_paths(), vec![None; tree.walk().count()]);
+            let [only] = report.notes() else {
+                panic!("{:?}", report.notes());
+            };
+            let only = (only.path.to_string(), &*only.detail);
+            assert_eq!(only, ("/usr/etc/selinux".to_owned(), note));
         }
-        assert_eq!(
-            labels(Layers::new().file("etc/shadow", "")),
-            (Vec::new(), 0)
-        );
+        for nothing_unused in [
+            Layers::new().file("usr/etc/shadow", ""),
+            Layers::new().file("usr/etc/selinux/semanage.conf", ""),
+            Layers::new().file("usr/etc/selinux/config", "SELINUX=disabled\n"),
+        ] {
+            assert_eq!(labels(nothing_unused), (Vec::new(), 0));
+        }
     }
 }

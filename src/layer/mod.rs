@@ -58,6 +58,8 @@ pub struct Limits {
     pub long_name: u64,
     /// Bytes of names and values of the extended attributes of one entry.
     pub xattrs: usize,
+    /// The same of all entries of a layer together.
+    pub layer_xattrs: usize,
     /// Segments of one sparse file.
     pub sparse_segments: usize,
     /// Bytes of one sparse file with its holes, which cost nothing to claim.
@@ -72,6 +74,8 @@ impl Default for Limits {
             // A path may have 4096 bytes; some writers fill up with NULs.
             long_name: 8192,
             xattrs: 64 << 10,
+            // A label and a few more for each of some hundred thousand files.
+            layer_xattrs: 64 << 20,
             sparse_segments: 1_000_000,
             sparse_size: 2 << 40,
         }

@@ -28,7 +28,7 @@ pub fn read_all(
 ) -> Result<Vec<(Layer, Spool)>> {
     let mut order: Vec<_> = (0..layers.len()).collect();
     order.sort_by_key(|&index| std::cmp::Reverse(layers[index].size));
-    progress.begin(Stage::Layers, layers.iter().map(|l| l.size).sum());
+    progress.begin(Stage::Layers, total_size(layers));
     let workers = vec![(); threads.get().min(layers.len())];
     let read = parallel::map(workers, &order, |(), index, cancellable| {
         let layer = &layers[index];
@@ -51,6 +51,12 @@ pub fn read_all(
     read
 }
 
+/// The size of all blobs in bytes. A manifest may claim any.
+fn total_size(layers: &[LayerDescriptor]) -> u64 {
+    let sizes = layers.iter().map(|layer| layer.size);
+    sizes.fold(0, u64::saturating_add)
+}
+
 /// A blob that tells how far it was read, and ends when the import does.
 struct Watched<'a, R> {
     blob: R,
@@ -66,5 +72,25 @@ impl<R: Read> Read for Watched<'_, R> {
         let n = self.blob.read(buffer)?;
         self.progress.advance(n as u64);
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+
+    #[test]
+    fn sizes_that_no_disk_holds() {
+        let digest = Digest::of(b"");
+        let layer = |index, size| LayerDescriptor {
+            index,
+            digest,
+            size,
+            media_type: String::new(),
+            diff_id: digest,
+        };
+        assert_eq!(total_size(&[layer(0, 2), layer(1, 3)]), 5);
+        assert_eq!(total_size(&[layer(0, 2), layer(1, u64::MAX)]), u64::MAX);
     }
 }

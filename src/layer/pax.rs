@@ -2,6 +2,8 @@
 //! override fields of the header behind them. A value is as long as the record says, whatever
 //! bytes it holds.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -31,6 +33,10 @@ pub struct Overrides<'a> {
     pub sparse: PaxSparse<'a>,
     /// `SCHILY.xattr.*`, and `LIBARCHIVE.xattr.*` where there is no other.
     pub xattrs: Xattrs,
+    /// Keys of records of metadata that is not taken over, and why.
+    pub lost: BTreeMap<&'a [u8], &'static str>,
+    /// Bytes of the records that `xattrs` come from.
+    pub xattr_bytes: usize,
 }
 
 const SCHILY: &[u8] = b"SCHILY.xattr.";
@@ -50,18 +56,17 @@ const XATTR_NAME_MAX: usize = 255;
 
 impl<'a> Overrides<'a> {
     /// Reads the records of an extended header. Of a key that comes twice the last counts; an
-    /// empty value leaves the header's own; keys that mean nothing here (`atime`, `uname`,
-    /// `SCHILY.acl.*`, `RHT.security.selinux` …) are passed over.
+    /// empty value leaves the header's own; keys that mean nothing here (`atime`, `uname` …)
+    /// are passed over.
     pub fn parse(header: &'a [u8], limits: &Limits) -> Result<Self, TarError> {
         let mut overrides = Self::default();
         let mut encoded = Vec::new();
-        let mut xattr_bytes = 0;
         for record in Records::new(header) {
             let (offset, key, value) = record?;
             let bad = |reason| TarError::Pax { offset, reason };
             if key.starts_with(SCHILY) || key.starts_with(LIBARCHIVE) {
-                xattr_bytes += key.len() + value.len();
-                if xattr_bytes > limits.xattrs {
+                overrides.xattr_bytes += key.len() + value.len();
+                if overrides.xattr_bytes > limits.xattrs {
                     return Err(TarError::Limit {
                         what: "bytes of extended attributes",
                         limit: limits.xattrs as u64,
@@ -89,7 +94,7 @@ impl<'a> Overrides<'a> {
         Ok(overrides)
     }
 
-    fn field(&mut self, key: &[u8], value: &'a [u8]) -> Result<(), TarError> {
+    fn field(&mut self, key: &'a [u8], value: &'a [u8]) -> Result<(), TarError> {
         match key {
             b"path" => self.path = Some(value),
             b"linkpath" => self.link_path = Some(value),
@@ -97,6 +102,14 @@ impl<'a> Overrides<'a> {
             b"uid" => self.uid = Some(number("uid", value)?),
             b"gid" => self.gid = Some(number("gid", value)?),
             b"mtime" => self.mtime = Some(seconds(value).ok_or_else(|| wrong("mtime", value))?),
+            // GNU tar.
+            b"RHT.security.selinux" => {
+                self.lost.insert(key, "label of the build host");
+            }
+            // star, GNU tar and libarchive.
+            b"SCHILY.acl.access" | b"SCHILY.acl.default" | b"SCHILY.acl.ace" => {
+                self.lost.insert(key, "ACLs in words are not converted");
+            }
             _ => {}
         }
         Ok(())
@@ -251,7 +264,7 @@ mod tests {
             ("SCHILY.xattr.security.capability", value),
             ("SCHILY.xattr.user.empty", b""),
             ("size", b"8589934592"),
-            ("uid", b"4294967295"),
+            ("uid", b"4294967294"),
             ("gid", b"2097152"),
             ("path", b"a\nb=c"),
             ("linkpath", b"\xff"),
@@ -260,7 +273,7 @@ mod tests {
         assert_eq!(xattr(&overrides, "security.capability"), Some(&value[..]));
         assert_eq!(xattr(&overrides, "user.empty"), Some(&b""[..]));
         assert_eq!(overrides.size, Some(1 << 33));
-        assert_eq!(overrides.uid, Some(u32::MAX));
+        assert_eq!(overrides.uid, Some(u32::MAX - 1));
         assert_eq!(overrides.gid, Some(1 << 21));
         assert_eq!(overrides.path, Some(&b"a\nb=c"[..]));
         assert_eq!(overrides.link_path, Some(&b"\xff"[..]));
@@ -291,16 +304,36 @@ mod tests {
     #[test]
     fn other_keys_mean_nothing() {
         let bytes = header(&[
-            ("SCHILY.acl.access", b"user::rw-"),
-            ("RHT.security.selinux", b"system_u:object_r:etc_t:s0"),
+            ("SCHILY.acl.default", b""),
             ("atime", b"x"),
             ("path", b""),
             ("size", b""),
             ("hdrcharset", b"BINARY"),
         ]);
         let overrides = parse(&bytes).unwrap();
-        assert!(overrides.xattrs.is_empty());
+        assert!(overrides.xattrs.is_empty() && overrides.lost.is_empty());
         assert_eq!((overrides.path, overrides.size), (None, None));
+    }
+
+    #[test]
+    fn metadata_in_other_words_is_told() {
+        let bytes = header(&[
+            ("SCHILY.acl.access", b"user::rw-"),
+            ("SCHILY.acl.default", b"user::rwx"),
+            ("RHT.security.selinux", b"system_u:object_r:etc_t:s0"),
+            ("SCHILY.acl.access", b"user::rw-"),
+        ]);
+        let overrides = parse(&bytes).unwrap();
+        assert!(overrides.xattrs.is_empty());
+        let lost: Vec<_> = overrides.lost.keys().map(|key| escape(key)).collect();
+        assert_eq!(
+            lost,
+            [
+                "RHT.security.selinux",
+                "SCHILY.acl.access",
+                "SCHILY.acl.default"
+            ]
+        );
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub fn read_entries(
         extended: Extended::default(),
         name: Vec::new(),
         count: 0,
+        xattr_bytes: 0,
         entries: Vec::new(),
     };
     loop {
@@ -67,6 +68,7 @@ struct TarReader<'a, R> {
     /// Name of the entry under way, as the archive has it.
     name: Vec<u8>,
     count: u64,
+    xattr_bytes: usize,
     entries: Vec<Entry>,
 }
 
@@ -149,6 +151,13 @@ impl<R: BufRead> TarReader<'_, R> {
     fn entry(&mut self, header: &Header, extended: &Extended) -> Result<(), TarError> {
         header.name(&mut self.name);
         let overrides = Overrides::parse(&extended.pax, self.limits)?;
+        self.xattr_bytes += overrides.xattr_bytes;
+        if self.xattr_bytes > self.limits.layer_xattrs {
+            return Err(TarError::Limit {
+                what: "bytes of extended attributes in the layer",
+                limit: self.limits.layer_xattrs as u64,
+            });
+        }
         let long_name = || Some(&*extended.name).filter(|name| !name.is_empty());
         if let Some(name) = overrides.sparse.name.or(overrides.path).or_else(long_name) {
             self.name.clear();
@@ -213,13 +222,17 @@ impl<R: BufRead> TarReader<'_, R> {
         if path.is_root() && kind != EntryKind::Directory {
             return Err(TarError::Root);
         }
+        for (key, why) in &overrides.lost {
+            let detail = format!("PAX record {}: {why}", escape(key));
+            self.report.note("layer", Action::Dropped, &path, detail);
+        }
         self.entries.push(Entry {
             path,
             kind,
             metadata: Metadata {
                 mode: header.mode()?,
-                uid: overrides.uid.map_or_else(|| header.uid(), Ok)?,
-                gid: overrides.gid.map_or_else(|| header.gid(), Ok)?,
+                uid: owner("uid", overrides.uid.map_or_else(|| header.uid(), Ok)?)?,
+                gid: owner("gid", overrides.gid.map_or_else(|| header.gid(), Ok)?)?,
                 mtime: overrides.mtime.map_or_else(|| header.mtime(), Ok)?,
                 xattrs: overrides.xattrs,
             },
@@ -270,6 +283,17 @@ impl<R: BufRead> TarReader<'_, R> {
 
     fn warn(&mut self, path: &ImagePath, detail: String) {
         self.report.note("layer", Action::Warning, path, detail);
+    }
+}
+
+/// Nobody can own a file as the last number: to `chown` it means to leave the owner as it is.
+fn owner(field: &'static str, id: u32) -> Result<u32, TarError> {
+    match id {
+        u32::MAX => Err(TarError::Number {
+            field,
+            value: id.to_string(),
+        }),
+        id => Ok(id),
     }
 }
 

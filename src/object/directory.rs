@@ -20,23 +20,24 @@ pub fn dirmeta(metadata: &Metadata) -> Result<MetadataObject, ObjectError> {
     Ok(MetadataObject::new(MetadataKind::DirMeta, out))
 }
 
-/// What the directory at `path` holds: `files` (links too) with the checksum of their content
-/// object, `directories` with those of their dirtree and dirmeta. In any order; no name twice.
+/// What a directory holds: `files` (links too) with the checksum of their content object,
+/// `directories` with those of their dirtree and dirmeta. In any order; no name twice. `path` makes
+/// the path of the directory for an error.
 ///
 /// # Errors
 /// [`ObjectError::NameNotUtf8`], [`ObjectError::InvalidName`]
 pub fn dirtree<'a>(
-    path: &ImagePath,
+    path: impl Fn() -> ImagePath,
     files: impl IntoIterator<Item = (&'a [u8], Digest)>,
     directories: impl IntoIterator<Item = (&'a [u8], Digest, Digest)>,
 ) -> Result<MetadataObject, ObjectError> {
     let mut files = files
         .into_iter()
-        .map(|(name, content)| Ok((file_name(path, name)?, content)))
+        .map(|(name, content)| Ok((file_name(&path, name)?, content)))
         .collect::<Result<Vec<_>, _>>()?;
     let mut directories = directories
         .into_iter()
-        .map(|(name, dirtree, dirmeta)| Ok((file_name(path, name)?, dirtree, dirmeta)))
+        .map(|(name, dirtree, dirmeta)| Ok((file_name(&path, name)?, dirtree, dirmeta)))
         .collect::<Result<Vec<_>, _>>()?;
     files.sort_unstable_by_key(|&(name, ..)| name);
     directories.sort_unstable_by_key(|&(name, ..)| name);
@@ -63,14 +64,17 @@ pub fn dirtree<'a>(
     Ok(MetadataObject::new(MetadataKind::DirTree, out))
 }
 
-/// `name` as a dirtree of `directory` may hold it.
+/// `name` as a dirtree of the directory whose path `directory` makes may hold it.
 ///
 /// # Errors
 /// As [`dirtree`].
-pub(super) fn file_name<'a>(directory: &ImagePath, name: &'a [u8]) -> Result<&'a str, ObjectError> {
-    let path = || match directory.is_root() {
-        true => format!("/{}", escape(name)),
-        false => format!("{directory}/{}", escape(name)),
+pub(super) fn file_name(
+    directory: impl Fn() -> ImagePath,
+    name: &[u8],
+) -> Result<&str, ObjectError> {
+    let path = || match directory() {
+        root if root.is_root() => format!("/{}", escape(name)),
+        directory => format!("{directory}/{}", escape(name)),
     };
     if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') || name.contains(&0) {
         return Err(ObjectError::InvalidName(path()));
@@ -104,23 +108,22 @@ mod tests {
                 ObjectError::NameNotUtf8("/usr/\\xffn".into()),
             ),
         ] {
-            let as_file = dirtree(directory, [(name, digest)], []);
+            let as_file = dirtree(|| directory.clone(), [(name, digest)], []);
             assert_eq!(as_file, Err(error.clone()));
-            let as_directory = dirtree(directory, [], [(name, digest, digest)]);
+            let as_directory = dirtree(|| directory.clone(), [], [(name, digest, digest)]);
             assert_eq!(as_directory, Err(error));
         }
     }
 
     #[test]
     fn order_of_the_input_does_not_matter() {
-        let root = ImagePath::root();
         let digest = Digest::of(b"");
         let names = [&b"b"[..], b"a", b"\xc3\xa9", b"a-"];
         let tree = |names: &mut dyn Iterator<Item = &'static [u8]>| {
             let names: Vec<_> = names.collect();
             let files = names.iter().map(|&name| (name, digest));
             let directories = names.iter().map(|&name| (name, digest, digest));
-            dirtree(&root, files, directories).unwrap()
+            dirtree(ImagePath::root, files, directories).unwrap()
         };
         assert_eq!(
             tree(&mut names.into_iter()),

@@ -4,25 +4,29 @@
 //! has. When their checksums are known, the directories follow from the leaves up.
 
 use std::collections::HashMap;
+use std::iter;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::directory::file_name;
 use super::{FileHeader, MetadataObject, dirmeta, dirtree};
 use crate::bodies::BodyId;
 use crate::digest::Digest;
 use crate::metadata::Metadata;
-use crate::path::ImagePath;
+use crate::path::{ImagePath, PathBuffer};
 use crate::tree::{Content, Inode, InodeId, Tree};
 
 /// Everything a tree becomes in a repo.
 #[derive(Debug)]
 pub struct Plan {
     files: Vec<FileObject>,
-    /// One name of each of `files`, for messages.
-    paths: Vec<ImagePath>,
-    /// Parents before what they hold.
+    /// One name of each of `files`, for messages: the index of a directory, and of the name in its
+    /// `files`. Whole paths of a deep tree would take more memory than all else.
+    names: Vec<(usize, usize)>,
+    /// Parents before what they hold, the root first.
     directories: Vec<Directory>,
+    /// Of each of `directories`.
+    dirmetas: Vec<MetadataObject>,
 }
 
 /// A content object to be: a regular file or a symbolic link.
@@ -36,12 +40,14 @@ pub struct FileObject {
 
 #[derive(Debug)]
 struct Directory {
-    path: ImagePath,
-    metadata: MetadataObject,
+    /// Index of the directory that holds it; the root's own for the root.
+    parent: usize,
+    /// Its name there; empty for the root.
+    name: Box<[u8]>,
     /// Names, and indices into [`Plan::files`].
     files: Vec<(Box<[u8]>, usize)>,
-    /// Names, and indices into [`Plan::directories`].
-    directories: Vec<(Box<[u8]>, usize)>,
+    /// Indices into [`Plan::directories`].
+    directories: Vec<usize>,
 }
 
 /// The directories of a tree as objects.
@@ -61,41 +67,46 @@ impl Plan {
     ///
     /// # Errors
     /// A name, an xattr or a link that ostree cannot hold, and special files, which no fixup may
-    /// leave. So nothing of such a tree is ever written.
+    /// leave; more or fewer labels than paths. So nothing of such a tree is ever written.
     pub fn new(tree: &Tree, labels: &[Option<&str>]) -> Result<Self> {
         let mut plan = Self {
             files: Vec::new(),
-            paths: Vec::new(),
+            names: Vec::new(),
             directories: Vec::new(),
+            dirmetas: Vec::new(),
         };
         let mut known_files = HashMap::new();
-        // The directories from the root down to where the walk is.
-        let mut open: Vec<usize> = Vec::new();
-        for ((path, id), &label) in tree.walk().zip(labels) {
+        let mut labels = labels.iter();
+        // The directories from the root down to where the walk is, and the lengths of their paths.
+        let mut open: Vec<(usize, usize)> = Vec::new();
+        for (path, id) in tree.walk() {
+            let &label = labels
+                .next()
+                .with_context(|| format!("the labels end before {path}"))?;
             let inode = tree.inode(id);
-            let parent = path.parent();
-            while let Some(&last) = open.last()
-                && parent.as_ref() != Some(&plan.directories[last].path)
+            let name = path.file_name().unwrap_or_default();
+            let parent_length = (path.as_bytes().len() - name.len()).saturating_sub(1);
+            while open
+                .last()
+                .is_some_and(|&(_, length)| length > parent_length)
             {
                 open.pop();
             }
-            let name = path.file_name().map(Box::from);
-            let parent = open.last().copied().zip(name);
-            if let Some((parent, name)) = &parent {
-                file_name(&plan.directories[*parent].path, name)?;
+            let parent = open.last().map(|&(index, _)| index);
+            if parent.is_some() {
+                file_name(|| path.parent().unwrap_or_default(), name)?;
             }
             if inode.content.is_directory() {
-                let index = plan.add_directory(&path, inode, label)?;
-                open.push(index);
-                if let Some((parent, name)) = parent {
-                    plan.directories[parent].directories.push((name, index));
-                }
+                let index = plan.add_directory(&path, parent, inode, label)?;
+                open.push((index, path.as_bytes().len()));
             } else {
-                let index = plan.add_file(&path, id, inode, label, &mut known_files)?;
-                let (parent, name) = parent.context("the root is not a directory")?;
-                plan.directories[parent].files.push((name, index));
+                let parent = parent.context("the root is not a directory")?;
+                let index = plan.add_file(&path, parent, id, label, inode, &mut known_files)?;
+                plan.directories[parent].files.push((name.into(), index));
             }
         }
+        let spare = labels.len();
+        ensure!(spare == 0, "there are {spare} more labels than paths");
         Ok(plan)
     }
 
@@ -105,8 +116,10 @@ impl Plan {
     }
 
     /// A name of the content object at `index` of [`Plan::files`].
-    pub fn path(&self, index: usize) -> &ImagePath {
-        &self.paths[index]
+    pub fn path(&self, index: usize) -> ImagePath {
+        let (directory, name) = self.names[index];
+        let (name, _) = &self.directories[directory].files[name];
+        path_of(&self.directories, directory).join(name)
     }
 
     /// The directories, given the checksums of [`Plan::files`].
@@ -117,18 +130,19 @@ impl Plan {
         let mut objects = Vec::with_capacity(2 * self.directories.len());
         // Dirtree and dirmeta of each directory; children come after parents, hence backwards.
         let mut done = vec![None; self.directories.len()];
-        for (index, directory) in self.directories.into_iter().enumerate().rev() {
+        for (index, dirmeta) in self.dirmetas.into_iter().enumerate().rev() {
+            let directory = &self.directories[index];
             let files = directory
                 .files
                 .iter()
                 .map(|(n, file)| (&**n, checksums[*file]));
-            let below = directory.directories.iter().map(|(name, index)| {
-                let (dirtree, dirmeta) = done[*index].expect("children are done first");
-                (&**name, dirtree, dirmeta)
+            let below = directory.directories.iter().map(|&index| {
+                let (dirtree, dirmeta) = done[index].expect("children are done first");
+                (&*self.directories[index].name, dirtree, dirmeta)
             });
-            let tree = dirtree(&directory.path, files, below)?;
-            done[index] = Some((tree.checksum, directory.metadata.checksum));
-            objects.extend([tree, directory.metadata]);
+            let tree = dirtree(|| path_of(&self.directories, index), files, below)?;
+            done[index] = Some((tree.checksum, dirmeta.checksum));
+            objects.extend([tree, dirmeta]);
         }
         let (root_dirtree, root_dirmeta) = done
             .first()
@@ -142,29 +156,37 @@ impl Plan {
         })
     }
 
+    /// No `parent`: the root.
     fn add_directory(
         &mut self,
         path: &ImagePath,
+        parent: Option<usize>,
         inode: &Inode,
         label: Option<&str>,
     ) -> Result<usize> {
-        let metadata =
+        let dirmeta =
             dirmeta(&labelled(&inode.metadata, label)).with_context(|| path.to_string())?;
+        let index = self.directories.len();
+        if let Some(parent) = parent {
+            self.directories[parent].directories.push(index);
+        }
         self.directories.push(Directory {
-            path: path.clone(),
-            metadata,
+            parent: parent.unwrap_or(index),
+            name: path.file_name().unwrap_or_default().into(),
             files: Vec::new(),
             directories: Vec::new(),
         });
-        Ok(self.directories.len() - 1)
+        self.dirmetas.push(dirmeta);
+        Ok(index)
     }
 
     fn add_file<'l>(
         &mut self,
         path: &ImagePath,
+        parent: usize,
         id: InodeId,
-        inode: &Inode,
         label: Option<&'l str>,
+        inode: &Inode,
         known: &mut HashMap<(InodeId, Option<&'l str>), usize>,
     ) -> Result<usize> {
         if let Some(&index) = known.get(&(id, label)) {
@@ -181,10 +203,27 @@ impl Plan {
         };
         let header = header.with_context(|| path.to_string())?;
         self.files.push(FileObject { header, body });
-        self.paths.push(path.clone());
+        self.names
+            .push((parent, self.directories[parent].files.len()));
         known.insert((id, label), self.files.len() - 1);
         Ok(self.files.len() - 1)
     }
+}
+
+/// The path of the directory at `index`.
+fn path_of(directories: &[Directory], index: usize) -> ImagePath {
+    let upwards = iter::successors(Some(&directories[index]), |directory| {
+        Some(&directories[directory.parent])
+    });
+    let names: Vec<_> = upwards
+        .map(|directory| &directory.name)
+        .take_while(|name| !name.is_empty())
+        .collect();
+    let mut path = PathBuffer::default();
+    for name in names.into_iter().rev() {
+        path.push(name);
+    }
+    path.to_path()
 }
 
 /// `metadata` with a SELinux context, as libselinux stores it: with a trailing NUL.
@@ -225,6 +264,35 @@ mod tests {
     }
 
     #[test]
+    fn paths_are_put_together_again() {
+        let (tree, _) = Layers::new()
+            .file("a/b/c", "")
+            .file("a/b.", "")
+            .file("a/d/e/f", "")
+            .file("ab/x", "")
+            .file("g", "")
+            .merge();
+        let labels = vec![None; tree.walk().count()];
+        let plan = Plan::new(&tree, &labels).unwrap();
+        let paths: Vec<_> = (0..plan.files().len())
+            .map(|i| plan.path(i).to_string())
+            .collect();
+        assert_eq!(paths, ["/a/b/c", "/a/b.", "/a/d/e/f", "/ab/x", "/g"]);
+    }
+
+    #[test]
+    fn every_path_needs_a_label_or_none() {
+        let (tree, _) = Layers::new().file("a", "").file("b", "").merge();
+        for (labels, message) in [
+            (2, "the labels end before /b"),
+            (5, "there are 2 more labels than paths"),
+        ] {
+            let error = Plan::new(&tree, &vec![None; labels]).unwrap_err();
+            assert_eq!(error.to_string(), message);
+        }
+    }
+
+    #[test]
     fn nested_directories_are_put_together_from_the_leaves_up() {
         let (tree, _) = Layers::new()
             .file("a/b/c", "")
@@ -237,15 +305,15 @@ mod tests {
         let by_path = |p: &str| digests[(0..3).find(|&i| plan.path(i).to_string() == p).unwrap()];
         let path = |p: &str| ImagePath::parse(p.as_bytes()).unwrap();
         let meta = dirmeta(&Metadata::implicit_directory()).unwrap();
-        let b = dirtree(&path("a/b"), [(&b"c"[..], by_path("/a/b/c"))], []).unwrap();
+        let b = dirtree(|| path("a/b"), [(&b"c"[..], by_path("/a/b/c"))], []).unwrap();
         let a = dirtree(
-            &path("a"),
+            || path("a"),
             [(&b"d"[..], by_path("/a/d"))],
             [(&b"b"[..], b.checksum, meta.checksum)],
         )
         .unwrap();
         let root = dirtree(
-            &path(""),
+            ImagePath::root,
             [(&b"e"[..], by_path("/e"))],
             [(&b"a"[..], a.checksum, meta.checksum)],
         )

@@ -45,20 +45,31 @@ pub enum RepoError {
          label; a bare-user repo does not", .0.display()
     )]
     BareNeedsRoot(PathBuf, #[source] glib::Error),
+    /// Its filesystem has no place for a kind or an amount of extended attributes.
+    #[error(
+        "the file system of the repo {} cannot hold an extended attribute of this file",
+        .0.display()
+    )]
+    Xattr(PathBuf, #[source] glib::Error),
 }
 
 impl Repo {
     /// What an error of libostree while writing says to the user.
     pub(super) fn explain(&self, error: glib::Error) -> anyhow::Error {
+        let denied = error.matches(gio::IOErrorEnum::PermissionDenied);
+        if denied && self.mode == Mode::Bare && !rustix::process::geteuid().is_root() {
+            return RepoError::BareNeedsRoot(self.path.clone(), error).into();
+        }
+        // ext4 says that a disk is full where only the place beside an inode is.
+        if error.message().contains("setxattr") {
+            return RepoError::Xattr(self.path.clone(), error).into();
+        }
         // Exceeding `min-free-space-*` has no error code of its own.
         if error.matches(gio::IOErrorEnum::NoSpace) || error.message().contains("min-free-space") {
             return anyhow::Error::new(RepoError::NoSpace {
                 path: self.path.clone(),
                 detail: error.message().to_owned(),
             });
-        }
-        if error.matches(gio::IOErrorEnum::PermissionDenied) && self.mode == Mode::Bare {
-            return anyhow::Error::new(RepoError::BareNeedsRoot(self.path.clone(), error));
         }
         anyhow::Error::new(error)
     }

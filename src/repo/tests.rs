@@ -172,7 +172,7 @@ fn tree<'a>(
     files: impl IntoIterator<Item = (&'a [u8], Digest)>,
     directories: impl IntoIterator<Item = (&'a [u8], Digest, Digest)>,
 ) -> MetadataObject {
-    dirtree(&ImagePath::root(), files, directories).unwrap()
+    dirtree(ImagePath::root, files, directories).unwrap()
 }
 
 #[test]
@@ -238,13 +238,37 @@ fn dropped_transaction_leaves_the_repo_as_it_was() {
         assert_eq!(repo.resolve_ref("os/test").unwrap(), None);
         assert_eq!(stored_objects(&repo), 0);
         assert_fsck_clean(&repo);
+        let left = walk(&repo.spool_directory());
+        assert!(
+            !left.iter().any(|name| name.contains("staging")),
+            "{left:?}"
+        );
 
         sample.import(&repo, "os/test", THREADS);
         assert_fsck_clean(&repo);
         assert_eq!(stored_objects(&repo), 10);
-        let left = walk(&repo.spool_directory());
-        assert!(!left.iter().any(|name| name.ends_with(".file")), "{left:?}");
     }
+}
+
+#[test]
+fn a_transaction_that_fails_leaves_others_alone() {
+    let (_directory, repo) = new_repo(Mode::Archive);
+    let other = Repo::open(repo.path()).unwrap();
+    let sample = Sample::new();
+    let failing = repo.transaction(THREADS).unwrap();
+    let running = other.transaction(THREADS).unwrap();
+    sample.write_files(&failing).unwrap();
+    sample.write_files(&running).unwrap();
+    let staged = || {
+        let names = walk(&repo.spool_directory());
+        names.iter().filter(|name| name.contains(".filez")).count()
+    };
+    assert_eq!(staged(), 12);
+    drop(failing);
+    assert_eq!(staged(), 6);
+    running.commit().unwrap();
+    assert_eq!(stored_objects(&repo), 6);
+    assert_eq!(staged(), 0);
 }
 
 #[test]
@@ -391,13 +415,25 @@ fn errors_of_libostree_get_a_way_out() {
         error.downcast_ref(),
         Some(RepoError::NoSpace { .. })
     ));
+    for kind in [
+        gio::IOErrorEnum::NoSpace,
+        gio::IOErrorEnum::NotSupported,
+        gio::IOErrorEnum::InvalidArgument,
+    ] {
+        let error = repo.explain(glib::Error::new(kind, "fsetxattr(user.x): No"));
+        assert!(matches!(error.downcast_ref(), Some(RepoError::Xattr(..))));
+    }
     repo.mode = Mode::Bare;
-    let denied = glib::Error::new(gio::IOErrorEnum::PermissionDenied, "fchown");
-    let error = repo.explain(denied);
-    assert!(matches!(
-        error.downcast_ref(),
-        Some(RepoError::BareNeedsRoot(..))
-    ));
+    let is_root = rustix::process::geteuid().is_root();
+    for (call, xattr) in [("fchown", false), ("lsetxattr", true)] {
+        let denied = glib::Error::new(gio::IOErrorEnum::PermissionDenied, call);
+        let error = repo.explain(denied);
+        let kind = error.downcast_ref();
+        let needs_root = matches!(kind, Some(RepoError::BareNeedsRoot(..)));
+        assert_eq!(needs_root, !is_root, "{call}: {error:#}");
+        let about_xattr = matches!(kind, Some(RepoError::Xattr(..)));
+        assert_eq!(about_xattr, is_root && xattr, "{call}: {error:#}");
+    }
     assert!(repo.ensure_free_space(1).is_ok());
     assert!(repo.ensure_free_space(u64::MAX).is_err());
 }

@@ -5,18 +5,17 @@ use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use ostree::gio;
 
-use super::Repo;
+use super::{Repo, staging};
 use crate::digest::Digest;
 
 /// A running transaction of a [`Repo`]. Dropped, it leaves the repo's refs as they were, and its
-/// objects too unless a commit was written; objects that were finished stay in the repo's `tmp`,
-/// where the next transaction since the same boot finds them.
+/// objects too unless a commit was written.
 ///
-/// libostree moves objects from there into the repo in no particular order, so an import that is
-/// killed while it does may leave a commit without its files, which is corrupt. Therefore it is
+/// libostree stages objects and moves them into the repo in no particular order, so an import that
+/// is killed while it does may leave a commit without its files, which is corrupt. Therefore it is
 /// two transactions to libostree: what a commit names is part of the repo before the commit is.
 #[derive(Debug)]
 pub struct Transaction<'a> {
@@ -28,6 +27,8 @@ pub struct Transaction<'a> {
     pub(super) metadata: Seen,
     /// Were objects written that are not part of the repo yet?
     pub(super) unpublished: Cell<bool>,
+    /// Is libostree in a transaction?
+    running: Cell<bool>,
     /// What has become part of the repo.
     published: Cell<Statistics>,
     /// The refs that move in the end.
@@ -51,7 +52,13 @@ pub struct Statistics {
 
 /// Can `name` be a ref?
 pub(super) fn check_ref(name: &str) -> Result<()> {
-    ostree::validate_rev(name).with_context(|| format!("{name:?} cannot be a ref"))
+    ostree::validate_rev(name).with_context(|| format!("{name:?} cannot be a ref"))?;
+    // What reads refs would take it for a commit.
+    ensure!(
+        ostree::validate_checksum_string(name).is_err(),
+        "{name:?} cannot be a ref: it looks like a checksum"
+    );
+    Ok(())
 }
 
 impl<'a> Transaction<'a> {
@@ -62,6 +69,7 @@ impl<'a> Transaction<'a> {
             content: Seen::default(),
             metadata: Seen::default(),
             unpublished: Cell::default(),
+            running: Cell::default(),
             published: Cell::default(),
             refs: RefCell::default(),
         };
@@ -112,6 +120,7 @@ impl<'a> Transaction<'a> {
             .prepare_transaction(gio::Cancellable::NONE)
             .map_err(|error| self.repo.explain(error))
             .with_context(|| format!("beginning a transaction in {}", self.repo.path.display()))?;
+        self.running.set(true);
         Ok(())
     }
 
@@ -121,6 +130,7 @@ impl<'a> Transaction<'a> {
             .commit_transaction(gio::Cancellable::NONE)
             .map_err(|error| self.repo.explain(error))
             .with_context(|| format!("committing to the repo {}", self.repo.path.display()))?;
+        self.running.set(false);
         let mut published = self.published.get();
         published.content_written += totals.get_content_objects_written();
         published.metadata_written += totals.get_metadata_objects_written();
@@ -140,10 +150,19 @@ impl<'a> Transaction<'a> {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        // Does nothing after a commit.
-        if let Err(error) = self.ostree().abort_transaction(gio::Cancellable::NONE) {
-            tracing::warn!(
-                "aborting a transaction in {}: {error}",
+        if !self.running.get() {
+            return;
+        }
+        let abort = || {
+            let ours_among_others = staging::in_use(&self.repo.spool_directory());
+            self.ostree().abort_transaction(gio::Cancellable::NONE)?;
+            staging::remove_unused(&ours_among_others?)?;
+            anyhow::Ok(())
+        };
+        if let Err(error) = abort() {
+            // Nobody will notice but by less space: the error that led here says more.
+            tracing::info!(
+                "aborting a transaction in {}: {error:#}",
                 self.repo.path.display()
             );
         }

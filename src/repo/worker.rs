@@ -4,13 +4,13 @@ use std::io::{self, Read};
 use std::mem;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use ostree::gio;
 use ostree::gio::prelude::*;
 use ostree::glib::{Bytes, Variant};
 
-use super::Repo;
 use super::transaction::Seen;
+use super::{Mode, Repo};
 use crate::bodies::{Bodies, BodyId};
 use crate::digest::{Digest, Hasher};
 use crate::object::{FileHeader, MetadataKind, MetadataObject};
@@ -111,6 +111,9 @@ impl Worker {
         cancellable: &gio::Cancellable,
     ) -> Result<()> {
         let (repo, checksum) = (&self.0.inner, checksum.hex());
+        let kind = ostree::ObjectType::File;
+        let unchecked =
+            self.0.mode == Mode::Archive && !repo.has_object(kind, &checksum, Some(cancellable))?;
         // libostree's own hash is several times slower than ours: it checks us in debug builds.
         let written = if cfg!(debug_assertions) {
             repo.write_content(Some(&checksum), stream, length, Some(cancellable))
@@ -118,7 +121,25 @@ impl Worker {
         } else {
             repo.write_content_trusted(&checksum, stream, length, Some(cancellable))
         };
-        written.map_err(|error| self.0.explain(error))
+        written.map_err(|error| self.0.explain(error))?;
+        if unchecked {
+            self.read_back(&checksum, cancellable)
+                .context("reading it back: it was not written whole; is the disk full?")?;
+        }
+        Ok(())
+    }
+
+    /// Decompresses a file to its end. libostree writes the end of a compressed one when nobody
+    /// looks at errors any more, so a full disk may cut it short unnoticed.
+    fn read_back(&self, checksum: &str, cancellable: &gio::Cancellable) -> Result<()> {
+        let (stream, ..) = self.0.inner.load_file(checksum, Some(cancellable))?;
+        if let Some(stream) = stream {
+            while !stream
+                .read_bytes(PIECE as usize, Some(cancellable))?
+                .is_empty()
+            {}
+        }
+        Ok(())
     }
 
     /// Writes a metadata object unless the repo has it.

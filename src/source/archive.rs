@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use super::decompress::decompress;
 use super::layout::Member;
 use super::members::{Content, Members, parse_name, scan};
+use crate::bodies::temporary_directory;
 use crate::compression::{Compression, MAGIC};
 use crate::path::{ImagePath, escape};
 
@@ -25,8 +26,8 @@ pub(super) struct Archive {
 }
 
 impl Archive {
-    /// Scans the headers of `path`. A compressed archive, or one that comes through a pipe, is copied to
-    /// an unlinked file in `$TMPDIR` (`/var/tmp`) first.
+    /// Scans the headers of `path`. A compressed archive, or one that comes through a pipe, is
+    /// copied to an unlinked file in the [`temporary_directory`] first.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let file = seekable(File::open(path)?)?;
         let members = scan(&file)?;
@@ -110,9 +111,8 @@ fn seekable(file: File) -> Result<File> {
     }
     let stream = io::Cursor::new(head).chain(file);
     let mut stream = decompress(stream, compression)?;
-    let directory = std::env::var_os("TMPDIR").unwrap_or_else(|| "/var/tmp".into());
-    let directory = Path::new(&directory);
-    let mut copy = tempfile::tempfile_in(directory)
+    let directory = temporary_directory();
+    let mut copy = tempfile::tempfile_in(&directory)
         .with_context(|| format!("creating a temporary file in {}", directory.display()))?;
     io::copy(&mut stream, &mut copy).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => {

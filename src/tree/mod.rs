@@ -5,11 +5,11 @@
 
 pub mod merge;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 
 use crate::bodies::BodyId;
 use crate::metadata::{Metadata, Special};
-use crate::path::ImagePath;
+use crate::path::{ImagePath, PathBuffer};
 
 /// Names an inode of a [`Tree`]. Two paths with the same one are hard links of each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,6 +78,10 @@ const MAX_LINKS: u32 = 40;
 #[derive(Debug, Clone)]
 pub struct Tree {
     inodes: Vec<Inode>,
+    /// Did a layer have an entry for the root?
+    root_described: bool,
+    /// How many directories were made because entries of layers lie in them.
+    implicit_directories: u32,
 }
 
 impl Default for Tree {
@@ -94,6 +98,8 @@ impl Tree {
                 metadata: Metadata::implicit_directory(),
                 content: Content::empty_directory(),
             }],
+            root_described: false,
+            implicit_directories: 0,
         }
     }
 
@@ -120,27 +126,38 @@ impl Tree {
         }
     }
 
+    /// What `name` leads to in a directory; nothing in everything else.
+    pub fn child(&self, directory: InodeId, name: &[u8]) -> Option<InodeId> {
+        self.children(directory)?.get(name).copied()
+    }
+
     /// What lies at `path`. No link is followed.
     pub fn lookup(&self, path: &ImagePath) -> Option<InodeId> {
-        path.components().try_fold(self.root(), |id, name| {
-            self.children(id)?.get(name).copied()
-        })
+        path.components()
+            .try_fold(self.root(), |id, name| self.child(id, name))
     }
 
     /// Where `path` leads when links are followed, the last one too, as a process confined to
     /// the image would: absolute targets and `..` never leave the root. `None`: nothing there.
     pub fn resolve(&self, path: &ImagePath) -> Result<Option<(ImagePath, InodeId)>, TreeError> {
+        self.resolve_by(path, |directory, name| self.child(directory, name))
+    }
+
+    /// Like [`Tree::resolve`], with `child` in place of [`Tree::child`]: for a place where some
+    /// names lead elsewhere than in the image.
+    pub fn resolve_by(
+        &self,
+        path: &ImagePath,
+        child: impl Fn(InodeId, &[u8]) -> Option<InodeId>,
+    ) -> Result<Option<(ImagePath, InodeId)>, TreeError> {
         let mut cursor = Cursor::new(path);
         while let Some(name) = cursor.next_name() {
-            let Some(children) = self.children(cursor.directory(self)) else {
-                return Ok(None);
-            };
-            let Some(&child) = children.get(&name[..]) else {
+            let Some(child) = child(cursor.directory(self), &name) else {
                 return Ok(None);
             };
             match &self.inode(child).content {
                 Content::Symlink(target) => cursor.follow(target)?,
-                _ => cursor.enter(name, child),
+                _ => cursor.enter(&name, child),
             }
         }
         Ok(Some((cursor.path(), cursor.directory(self))))
@@ -168,11 +185,11 @@ impl Tree {
     /// The directory at `path`; it and its parents are made where missing.
     pub fn create_directories(&mut self, path: &ImagePath) -> Result<InodeId, TreeError> {
         let mut at = self.root();
-        let mut so_far = ImagePath::root();
+        let mut so_far = PathBuffer::default();
         for name in path.components() {
-            so_far = so_far.join(name);
+            so_far.push(name);
             let Some(children) = self.children(at) else {
-                return Err(TreeError::NotADirectory(so_far));
+                return Err(TreeError::NotADirectory(so_far.to_path()));
             };
             at = match children.get(name) {
                 Some(&child) => child,
@@ -180,7 +197,7 @@ impl Tree {
             };
         }
         if self.children(at).is_none() {
-            return Err(TreeError::NotADirectory(so_far));
+            return Err(TreeError::NotADirectory(path.clone()));
         }
         Ok(at)
     }
@@ -205,11 +222,8 @@ impl Tree {
     pub fn walk_from(&self, path: &ImagePath) -> Walk<'_> {
         Walk {
             tree: self,
-            pending: self
-                .lookup(path)
-                .map(|id| (path.clone(), id))
-                .into_iter()
-                .collect(),
+            start: self.lookup(path).map(|id| (path.clone(), id)),
+            open: Vec::new(),
         }
     }
 
@@ -239,26 +253,37 @@ impl Tree {
     }
 }
 
-/// Walks a [`Tree`]; see [`Tree::walk`].
+/// Walks a [`Tree`]; see [`Tree::walk`]. It keeps one path for each directory on the way to where
+/// it is, however many names lie in them.
 #[derive(Debug)]
 pub struct Walk<'a> {
     tree: &'a Tree,
-    pending: Vec<(ImagePath, InodeId)>,
+    start: Option<(ImagePath, InodeId)>,
+    /// The directories on the way and what is to come of each, the innermost last.
+    open: Vec<(ImagePath, btree_map::Iter<'a, Box<[u8]>, InodeId>)>,
 }
 
 impl Iterator for Walk<'_> {
     type Item = (ImagePath, InodeId);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (path, id) = self.pending.pop()?;
+        let (path, id) = self.start.take().or_else(|| self.next_below())?;
         if let Some(children) = self.tree.children(id) {
-            let below = children
-                .iter()
-                .rev()
-                .map(|(name, &id)| (path.join(name), id));
-            self.pending.extend(below);
+            self.open.push((path.clone(), children.iter()));
         }
         Some((path, id))
+    }
+}
+
+impl Walk<'_> {
+    fn next_below(&mut self) -> Option<(ImagePath, InodeId)> {
+        loop {
+            let (directory, children) = self.open.last_mut()?;
+            if let Some((name, &id)) = children.next() {
+                return Some((directory.join(name), id));
+            }
+            self.open.pop();
+        }
     }
 }
 
@@ -269,7 +294,9 @@ struct Cursor {
     /// Names to come, the next one last.
     ahead: Vec<Box<[u8]>>,
     /// Directories passed, from below the root.
-    behind: Vec<(Box<[u8]>, InodeId)>,
+    behind: Vec<InodeId>,
+    /// Where it is: the names of `behind`.
+    path: PathBuffer,
     links: u32,
     origin: ImagePath,
 }
@@ -279,6 +306,7 @@ impl Cursor {
         Self {
             ahead: path.components().rev().map(Into::into).collect(),
             behind: Vec::new(),
+            path: PathBuffer::default(),
             links: 0,
             origin: path.clone(),
         }
@@ -293,6 +321,7 @@ impl Cursor {
                 b"" | b"." => {}
                 b".." => {
                     self.behind.pop();
+                    self.path.pop();
                 }
                 _ => return Some(name),
             }
@@ -300,11 +329,12 @@ impl Cursor {
     }
 
     fn directory(&self, tree: &Tree) -> InodeId {
-        self.behind.last().map_or(tree.root(), |&(_, id)| id)
+        self.behind.last().copied().unwrap_or(tree.root())
     }
 
-    fn enter(&mut self, name: Box<[u8]>, id: InodeId) {
-        self.behind.push((name, id));
+    fn enter(&mut self, name: &[u8], id: InodeId) {
+        self.behind.push(id);
+        self.path.push(name);
     }
 
     /// Goes on along a link's target; a link that was the last name ends the walk there.
@@ -315,17 +345,21 @@ impl Cursor {
         }
         if target.first() == Some(&b'/') {
             self.behind.clear();
+            self.path.clear();
         }
         self.ahead
             .extend(target.split(|&b| b == b'/').rev().map(Into::into));
         Ok(())
     }
 
+    /// May the walk go on to `name` without leaving `PATH_MAX`?
+    fn has_room_for(&self, name: &[u8]) -> bool {
+        self.path.has_room_for(name)
+    }
+
     /// Where the walk is.
     fn path(&self) -> ImagePath {
-        self.behind
-            .iter()
-            .fold(ImagePath::root(), |path, (name, _)| path.join(name))
+        self.path.to_path()
     }
 }
 

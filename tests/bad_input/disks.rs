@@ -7,8 +7,7 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 use crate::common::image::{Image, Layout};
-use crate::common::{import, output, run};
-use crate::not_run;
+use crate::common::{import, not_run, output, run};
 use crate::repo::{GROUND, Repo, error_line};
 
 /// A small filesystem that only one process has mounted. Others reach it through that process.
@@ -98,8 +97,8 @@ fn full_of_bytes() {
     for (kilobytes, reserve, stage) in [
         (1_000, "0MB", "spool file in"),
         (2_500, "0MB", "spool file in"),
-        (4_000, "0MB", "to the repo: no space left in the repo"),
-        (5_500, "0MB", "to the repo: no space left in the repo"),
+        (4_000, "0MB", " to the repo: "),
+        (5_500, "0MB", " to the repo: "),
         (10_000, "6MB", "no space left in the repo"),
     ] {
         let Some(disk) = Disk::new(&format!("size={kilobytes}k")) else {

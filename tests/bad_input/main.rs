@@ -12,9 +12,4 @@ mod images;
 mod interruptions;
 mod repo;
 mod repos;
-
-/// Says that a case cannot be tried here. Where all are expected to be, that is a failure.
-fn not_run(why: &str) {
-    assert!(std::env::var_os("CI").is_none(), "not run: {why}");
-    eprintln!("not run: {why}");
-}
+mod xattrs;

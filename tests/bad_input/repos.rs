@@ -5,8 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::{import, output, run, stderr, stdout};
-use crate::not_run;
+use crate::common::{import, not_run, output, run, stderr, stdout};
 use crate::repo::{GROUND, error_line};
 
 /// Paths that lead to no repo: a name, what makes one of a directory, and what the line says.
@@ -76,6 +75,14 @@ fn arguments() {
         (&["--write-ref=a b"], &["\"a b\" cannot be a ref"]),
         (&["--write-ref="], &["\"\" cannot be a ref"]),
         (&["--write-ref=origin:x"], &["\"origin:x\" cannot be a ref"]),
+        (
+            &["--write-ref=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"],
+            &["cannot be a ref: it looks like a checksum"],
+        ),
+        (
+            &["--write-ref=ostree/container/image/x"],
+            &["\"ostree/container/image/x\" cannot be a branch"],
+        ),
         (&["--write-ref=x/"], &["\"x/\" cannot be a ref"]),
         (
             &["--write-ref=first/below"],

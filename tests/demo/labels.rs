@@ -1,7 +1,10 @@
 //! Every label is libselinux's, by the policy of the unpacked image, and `labels` tells why.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use import_oci::label::{FileKind, Oracle, PolicyFiles, Reference as _};
 use import_oci::path::escape;
@@ -179,21 +182,50 @@ fn explain(image: &Imported, paths: &[&str]) {
     assert_eq!(answers.len(), paths.len());
     let mut printed = String::new();
     for (path, answer) in paths.iter().zip(&answers) {
-        let in_commit = match Path::new(path).strip_prefix("/etc") {
-            Ok(below) => Path::new("usr/etc").join(below).display().to_string(),
-            Err(_) => path[1..].to_owned(),
-        };
-        let in_commit = in_commit.trim_end_matches('/').as_bytes();
-        let node = commit.get(in_commit);
+        let place = follow_parents(&commit, path);
+        let in_commit = in_commit(&place);
+        let node = commit.get(in_commit.as_bytes());
         let kind = node.map_or(FileKind::Regular, kind);
-        let context = oracle.lookup(&lookup_path(in_commit), kind).unwrap();
+        let context = oracle
+            .lookup(&lookup_path(in_commit.as_bytes()), kind)
+            .unwrap();
         assert_eq!(text(answer, "/path"), *path);
+        let resolved = (place != *path).then_some(&*place);
+        assert_eq!(answer["resolved"].as_str(), resolved, "{path}");
         assert_eq!(answer["exists"], node.is_some(), "{path}");
         assert_eq!(answer["context"].as_str(), context.as_deref(), "{path}");
         check_lines(&policy, answer, kind);
         printed += &as_text(answer);
     }
     assert_eq!(labels(image, &[], paths), printed);
+}
+
+/// `path` with the links of its parents followed, on the host.
+fn follow_parents(commit: &BTreeMap<Vec<u8>, Node>, path: &str) -> String {
+    let mut place = PathBuf::from(path);
+    'follow: loop {
+        let parents: Vec<_> = place.ancestors().skip(1).map(Path::to_owned).collect();
+        for parent in parents.iter().rev() {
+            let node = commit.get(in_commit(parent.to_str().unwrap()).as_bytes());
+            if let Some(Kind::Symlink(target)) = node.map(|node| &node.kind) {
+                let target = Path::new(OsStr::from_bytes(target));
+                let below = place.strip_prefix(parent).unwrap();
+                // Absolute targets replace what they are joined to.
+                place = parent.parent().unwrap().join(target).join(below);
+                continue 'follow;
+            }
+        }
+        return place.to_str().unwrap().to_owned();
+    }
+}
+
+/// The name in the commit of what a host has at `path`.
+fn in_commit(path: &str) -> String {
+    let place = match Path::new(path).strip_prefix("/etc") {
+        Ok(below) => Path::new("usr/etc").join(below).display().to_string(),
+        Err(_) => path[1..].to_owned(),
+    };
+    place.trim_end_matches('/').to_owned()
 }
 
 fn labels(image: &Imported, options: &[&str], paths: &[&str]) -> String {
@@ -252,7 +284,12 @@ fn as_text(answer: &Value) -> String {
         true => "",
         false => "  (not in the image)",
     };
-    let mut printed = format!("{}  {context}{missing}\n", text(answer, "/path"));
+    let resolved = match answer["resolved"].as_str() {
+        Some(resolved) => format!(" -> {resolved}"),
+        None => String::new(),
+    };
+    let path = text(answer, "/path");
+    let mut printed = format!("{path}{resolved}  {context}{missing}\n");
     let lines = answer["lines"].as_array().unwrap();
     for line in lines {
         printed += &format!("    {}\n", line.as_str().unwrap());

@@ -184,6 +184,8 @@ fn merge_error(error: MergeError) -> String {
         MergeError::ReplacesOwnDirectory(path) => format!("replaces-own-directory {path}"),
         MergeError::ParentNotADirectory { path, .. } => format!("parent-not-a-directory {path}"),
         MergeError::SymlinkedParent { path, .. } => format!("symlinked-parent {path}"),
+        MergeError::TooManyDirectories(path) => format!("too-many-directories {path}"),
+        MergeError::PathTooLong(path) => format!("path-too-long {path}"),
         MergeError::Tree(TreeError::Loop(path)) => format!("symlink-loop {path}"),
         MergeError::Tree(error) => format!("tree {error}"),
     }

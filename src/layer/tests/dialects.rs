@@ -129,7 +129,7 @@ fn pax_wins_over_gnu_names_and_headers() {
             .pax(&[
                 ("path", "pax-name"),
                 ("linkpath", "pax-target"),
-                ("uid", "4294967295"),
+                ("uid", "4294967294"),
                 ("gid", "3000000"),
             ])
             .link(b'2', "header-name", "header-target")
@@ -141,7 +141,7 @@ fn pax_wins_over_gnu_names_and_headers() {
             .link(b'2', "plain", "plain-target"),
         &[
             "/gnu-name 644 0:0 symlink gnu-target",
-            "/pax-name 644 4294967295:3000000 symlink pax-target",
+            "/pax-name 644 4294967294:3000000 symlink pax-target",
             "/after 644 3000000:0 directory",
             "/plain 644 0:0 symlink plain-target",
         ],
@@ -312,6 +312,23 @@ fn unknown_types_are_skipped_with_a_warning() {
 }
 
 #[test]
+fn lost_metadata_is_told() {
+    for (key, why) in [
+        ("SCHILY.acl.access", "ACLs in words are not converted"),
+        ("RHT.security.selinux", "label of the build host"),
+    ] {
+        warns(
+            Archive::default()
+                .pax(&[(key, "x"), ("path", "a")])
+                .ustar(b'0', "x", b"1")
+                .end(),
+            &["/a 644 0:0 file 1"],
+            &format!("PAX record {key}: {why}"),
+        );
+    }
+}
+
+#[test]
 fn refused_entries() {
     let new = Archive::default;
     let long = "n".repeat(9000);
@@ -362,6 +379,16 @@ fn refused_entries() {
             "entry x at offset 1024: invalid uid \"4294967296\"",
         ),
         (
+            new().pax(&[("uid", "4294967295")]).ustar(b'0', "x", b""),
+            "entry x at offset 1024: invalid uid \"4294967295\"",
+        ),
+        (
+            new().entry(Header::new_gnu(), b'0', "x", b"", |header| {
+                header.set_gid(u64::from(u32::MAX));
+            }),
+            "entry x at offset 0: invalid gid \"4294967295\"",
+        ),
+        (
             new().entry(Header::new_gnu(), b'0', "x", b"", |header| {
                 header.set_uid(1 << 32);
             }),
@@ -391,20 +418,43 @@ fn refused_entries() {
 }
 
 #[test]
-fn limit_of_entries() {
+fn limits_of_a_layer() {
+    let record = [("SCHILY.xattr.user.a", "12345")];
     let tar = Archive::default()
+        .pax(&record)
         .ustar(b'0', "a", b"")
+        .pax(&record)
         .ustar(b'0', "b", b"")
         .end();
-    let limits = Limits {
-        entries: 1,
+    let (entries, layer_xattrs) = (4, 48);
+    let exact = Limits {
+        entries,
+        layer_xattrs,
         ..Limits::default()
     };
-    let error = read(
-        &descriptor(TAR, &tar, &tar),
-        &*tar,
-        &mut MemoryStore::new(0),
-        &limits,
-    );
-    assert!(format!("{:#}", error.unwrap_err()).ends_with("entries: more than 1"));
+    for (limits, want) in [
+        (exact.clone(), None),
+        (
+            Limits {
+                entries: entries - 1,
+                ..exact.clone()
+            },
+            Some("entry (unnamed) at offset 2560: entries: more than 3"),
+        ),
+        (
+            Limits {
+                layer_xattrs: layer_xattrs - 1,
+                ..exact
+            },
+            Some("entry b at offset 2560: bytes of extended attributes in the layer: more than 47"),
+        ),
+    ] {
+        let mut sink = MemoryStore::new(0);
+        let read = read(&descriptor(TAR, &tar, &tar), &*tar, &mut sink, &limits);
+        let error = read.err().map(|error| format!("{error:#}"));
+        match (&error, want) {
+            (Some(error), Some(want)) => assert!(error.ends_with(want), "{error}"),
+            (error, want) => assert_eq!(error.as_deref(), want),
+        }
+    }
 }

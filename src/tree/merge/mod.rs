@@ -5,8 +5,9 @@
 //! its entries matters only where tar says so: first all whiteouts act on the lower layers, then
 //! the entries are placed one after the other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+mod hardlinks;
 mod parents;
 mod place;
 #[cfg(test)]
@@ -14,7 +15,7 @@ mod tests;
 mod whiteout;
 
 use super::{Content, InodeId, Tree, TreeError};
-use crate::entry::{Entry, EntryKind};
+use crate::entry::Entry;
 use crate::path::ImagePath;
 use crate::report::Report;
 use whiteout::{Class, classify};
@@ -64,6 +65,10 @@ impl Default for MergeOptions {
     }
 }
 
+/// How many directories of an image its layers may imply: have entries in, but none for, or none
+/// yet. A few bytes of an archive imply thousands; no real image comes near.
+pub const MAX_IMPLICIT_DIRECTORIES: u32 = 1_000_000;
+
 /// Why a layer cannot be merged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MergeError {
@@ -108,6 +113,15 @@ pub enum MergeError {
         /// The link.
         link: ImagePath,
     },
+    /// The layers imply more than [`MAX_IMPLICIT_DIRECTORIES`]. Holds the entry that is too much.
+    #[error(
+        "{0}: the image has more than {MAX_IMPLICIT_DIRECTORIES} directories without entries of \
+         their own before what lies in them"
+    )]
+    TooManyDirectories(ImagePath),
+    /// An entry that lies too deep once links are followed. Holds its path.
+    #[error("{0}: with the symbolic links on its way followed, the path is longer than PATH_MAX")]
+    PathTooLong(ImagePath),
     /// Links that lead to each other.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -124,9 +138,11 @@ pub fn apply(
 ) -> Result<(), MergeError> {
     let mut merge = Merge {
         first_own: InodeId(tree.inodes.len() as u32),
+        lower_root: tree.root_described,
         own_content: vec![false; tree.inodes.len()],
         placed: HashMap::with_capacity(entries.len()),
         aufs_links: HashMap::new(),
+        deferred: BTreeMap::new(),
         awaiting: HashSet::new(),
         followed: HashSet::new(),
         tree,
@@ -143,7 +159,6 @@ pub fn apply(
     for class in &classes {
         merge.hide(class)?;
     }
-    let mut deferred = Vec::new();
     for (index, (entry, class)) in entries.iter().zip(&classes).enumerate() {
         match class {
             Class::Whiteout(_) => {}
@@ -151,14 +166,10 @@ pub fn apply(
                 merge.enter_directory(directory, &entry.path)?;
             }
             Class::Aufs => merge.keep_aufs(entry),
-            Class::Plain => {
-                if !merge.place(index, entry)? {
-                    deferred.push(index);
-                }
-            }
+            Class::Plain => merge.place(index, entry)?,
         }
     }
-    merge.place_deferred(entries, deferred, &lower_targets)
+    merge.place_deferred(entries, &lower_targets)
 }
 
 /// A layer being merged.
@@ -168,12 +179,16 @@ struct Merge<'a> {
     report: &'a mut Report,
     /// Inodes from here on are this layer's own.
     first_own: InodeId,
+    /// Do the lower layers describe the root?
+    lower_root: bool,
     /// Directories in or below which this layer put something.
     own_content: Vec<bool>,
     /// Which entry of this layer was last to take a name.
     placed: HashMap<(InodeId, Box<[u8]>), usize>,
     /// Inodes below `.wh..wh.plnk`, which have no name in the tree but hardlinks to them.
     aufs_links: HashMap<ImagePath, InodeId>,
+    /// Hardlinks whose target has yet to come, by index, and the directories they go to.
+    deferred: BTreeMap<usize, InodeId>,
     /// Directories in which a hardlink will be placed whose target has yet to come.
     awaiting: HashSet<InodeId>,
     /// Links of lower layers that were followed, each of which is told once.
@@ -183,27 +198,6 @@ struct Merge<'a> {
 impl Merge<'_> {
     fn is_own(&self, id: InodeId) -> bool {
         id >= self.first_own
-    }
-
-    fn lower_hardlink_targets(&self, entries: &[Entry]) -> HashMap<usize, InodeId> {
-        entries
-            .iter()
-            .enumerate()
-            .filter_map(|(index, entry)| match &entry.kind {
-                EntryKind::Hardlink(target) => Some((index, self.find(target)?)),
-                _ => None,
-            })
-            .collect()
-    }
-
-    /// What a hardlink to `path` means: links are followed, the last one excepted.
-    fn find(&self, path: &ImagePath) -> Option<InodeId> {
-        let known = self.tree.lookup(path);
-        if let Some(id) = known.or_else(|| self.aufs_links.get(path).copied()) {
-            return Some(id);
-        }
-        let (_, parent) = self.tree.resolve(&path.parent()?).ok()??;
-        self.tree.children(parent)?.get(path.file_name()?).copied()
     }
 
     fn hide(&mut self, class: &Class) -> Result<(), MergeError> {

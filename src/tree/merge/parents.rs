@@ -1,6 +1,6 @@
 //! The directories that entries and whiteouts of a layer lie in, and the links on the way there.
 
-use super::{Merge, MergeError, SymlinkParent};
+use super::{MAX_IMPLICIT_DIRECTORIES, Merge, MergeError, SymlinkParent};
 use crate::path::ImagePath;
 use crate::report::Action;
 use crate::tree::{Content, Cursor, InodeId};
@@ -42,7 +42,7 @@ impl Merge<'_> {
                 return Ok(None);
             };
             match &self.tree.inode(child).content {
-                Content::Directory(_) => cursor.enter(name, child),
+                Content::Directory(_) => cursor.enter(&name, child),
                 Content::Symlink(target) if self.follows(&cursor.path().join(&name)) => {
                     cursor.follow(target)?;
                 }
@@ -76,14 +76,15 @@ impl Merge<'_> {
             at = match children.get(name) {
                 Some(&child) if self.tree.inode(child).content.is_directory() => child,
                 Some(_) => return self.enter_around_obstacles(path, entry),
-                None => self.tree.add_directory(at, name),
+                None => self.make_directory(at, name, entry)?,
             };
             self.mark_own_content(at);
         }
         Ok(at)
     }
 
-    /// [`Merge::enter_directory`] where some component is not a directory.
+    /// [`Merge::enter_directory`] where some component is not a directory. Links could lead deeper
+    /// and deeper: what would lie beyond `PATH_MAX` is refused.
     fn enter_around_obstacles(
         &mut self,
         path: &ImagePath,
@@ -91,30 +92,41 @@ impl Merge<'_> {
     ) -> Result<InodeId, MergeError> {
         let mut cursor = Cursor::new(path);
         while let Some(name) = cursor.next_name() {
+            if !cursor.has_room_for(&name) {
+                return Err(MergeError::PathTooLong(entry.clone()));
+            }
             let at = cursor.directory(self.tree);
-            let here = cursor.path().join(&name);
             let children = self
                 .tree
                 .children(at)
                 .expect("only directories are entered");
             let child = match children.get(&name).copied() {
                 Some(child) if self.tree.inode(child).content.is_directory() => child,
-                None => self.tree.add_directory(at, &name),
-                Some(child) => match self.obstacle(at, &name, child, &here, entry)? {
-                    Obstacle::Follow(target) => {
-                        cursor.follow(&target)?;
-                        continue;
+                None => self.make_directory(at, &name, entry)?,
+                Some(child) => {
+                    let here = cursor.path().join(&name);
+                    match self.obstacle(at, &name, child, &here, entry)? {
+                        Obstacle::Follow(target) => {
+                            cursor.follow(&target)?;
+                            continue;
+                        }
+                        Obstacle::Replace(what) => {
+                            let detail =
+                                format!("{what} of a lower layer became a directory for {entry}");
+                            self.report.note("merge", Action::Warning, &here, detail);
+                            self.make_directory(at, &name, entry)?
+                        }
                     }
-                    Obstacle::Replace(what) => {
-                        let detail =
-                            format!("{what} of a lower layer became a directory for {entry}");
-                        self.report.note("merge", Action::Warning, &here, detail);
-                        self.tree.add_directory(at, &name)
-                    }
-                },
+                }
             };
             self.mark_own_content(child);
-            cursor.enter(name, child);
+            cursor.enter(&name, child);
+        }
+        if entry
+            .file_name()
+            .is_some_and(|name| !cursor.has_room_for(name))
+        {
+            return Err(MergeError::PathTooLong(entry.clone()));
         }
         Ok(cursor.directory(self.tree))
     }
@@ -147,6 +159,19 @@ impl Merge<'_> {
             }),
             _ => Ok(Obstacle::Replace("file")),
         }
+    }
+
+    fn make_directory(
+        &mut self,
+        parent: InodeId,
+        name: &[u8],
+        entry: &ImagePath,
+    ) -> Result<InodeId, MergeError> {
+        if self.tree.implicit_directories == MAX_IMPLICIT_DIRECTORIES {
+            return Err(MergeError::TooManyDirectories(entry.clone()));
+        }
+        self.tree.implicit_directories += 1;
+        Ok(self.tree.add_directory(parent, name))
     }
 
     fn mark_own_content(&mut self, directory: InodeId) {

@@ -1,7 +1,5 @@
 //! Entries of a layer into the tree, one after the other.
 
-use std::collections::HashMap;
-
 use super::{DirectoryMetadata, Merge, MergeError};
 use crate::entry::{Entry, EntryKind};
 use crate::path::ImagePath;
@@ -9,11 +7,10 @@ use crate::report::Action;
 use crate::tree::{Content, Inode, InodeId};
 
 impl Merge<'_> {
-    /// Places an entry. `false`: a hardlink whose target is not there (yet).
-    pub(super) fn place(&mut self, index: usize, entry: &Entry) -> Result<bool, MergeError> {
+    /// Places an entry, or defers it: a hardlink whose target is not there (yet).
+    pub(super) fn place(&mut self, index: usize, entry: &Entry) -> Result<(), MergeError> {
         let Some(name) = entry.path.file_name() else {
-            self.describe_root(entry)?;
-            return Ok(true);
+            return self.describe_root(entry);
         };
         let parent = entry
             .path
@@ -23,20 +20,19 @@ impl Merge<'_> {
         let content = match &entry.kind {
             EntryKind::Directory => {
                 self.place_directory(index, parent, name, entry);
-                return Ok(true);
+                return Ok(());
             }
             EntryKind::Hardlink(target) => {
-                let linked = self.find(target);
-                if let Some(id) = linked {
-                    self.place_link(index, parent, name, entry, target, id)?;
-                } else {
-                    // Whoever takes the name after this entry keeps it.
-                    self.awaiting.insert(parent);
-                    if self.placed.insert((parent, name.into()), index).is_some() {
-                        self.note_duplicate(entry);
-                    }
+                if let Some(id) = self.find(target) {
+                    return self.place_link(index, parent, name, entry, target, id);
                 }
-                return Ok(linked.is_some());
+                // Whoever takes the name after this entry keeps it.
+                if self.placed.insert((parent, name.into()), index).is_some() {
+                    self.note_duplicate(entry);
+                }
+                self.deferred.insert(index, parent);
+                self.awaiting.insert(parent);
+                return Ok(());
             }
             EntryKind::File { body, size } => Content::File {
                 body: *body,
@@ -51,7 +47,7 @@ impl Merge<'_> {
             content,
         });
         self.tree.set_child(parent, name, id);
-        Ok(true)
+        Ok(())
     }
 
     fn describe_root(&mut self, entry: &Entry) -> Result<(), MergeError> {
@@ -59,13 +55,13 @@ impl Merge<'_> {
             return Err(MergeError::RootNotADirectory);
         }
         let root = self.tree.root();
-        self.describe_directory(root, entry);
+        self.describe_directory(root, self.lower_root, entry);
+        self.tree.root_described = true;
         Ok(())
     }
 
-    fn describe_directory(&mut self, id: InodeId, entry: &Entry) {
-        // The root of an empty tree belongs to nobody yet.
-        let lower = !self.is_own(id) && self.first_own > InodeId(1);
+    /// `lower`: do the lower layers have this directory?
+    fn describe_directory(&mut self, id: InodeId, lower: bool, entry: &Entry) {
         if !lower || self.options.directory_metadata == DirectoryMetadata::Last {
             self.tree.inode_mut(id).metadata = entry.metadata.clone();
         }
@@ -86,7 +82,7 @@ impl Merge<'_> {
                 if before.is_some() && self.tree.inode(id).metadata != entry.metadata {
                     self.note_duplicate(entry);
                 }
-                self.describe_directory(id, entry);
+                self.describe_directory(id, !self.is_own(id), entry);
             }
             _ => {
                 if before.is_some() {
@@ -116,7 +112,7 @@ impl Merge<'_> {
         }
     }
 
-    fn place_link(
+    pub(super) fn place_link(
         &mut self,
         index: usize,
         parent: InodeId,
@@ -162,54 +158,6 @@ impl Merge<'_> {
             &entry.path,
             "the layer has this path more than once; the last one counts",
         );
-    }
-
-    /// Hardlinks whose target came later in the layer, or lay below it before it was hidden.
-    pub(super) fn place_deferred(
-        &mut self,
-        entries: &[Entry],
-        mut deferred: Vec<usize>,
-        lower_targets: &HashMap<usize, InodeId>,
-    ) -> Result<(), MergeError> {
-        // A link's target may itself be a deferred link: go round while it helps.
-        let mut from_lower = false;
-        while !deferred.is_empty() {
-            let mut missing = Vec::new();
-            for &index in &deferred {
-                let entry = &entries[index];
-                let EntryKind::Hardlink(target) = &entry.kind else {
-                    unreachable!("only hardlinks are deferred");
-                };
-                let lower = from_lower.then(|| lower_targets.get(&index).copied());
-                let Some(id) = self.find(target).or(lower.flatten()) else {
-                    missing.push(index);
-                    continue;
-                };
-                let (parent, name) = (entry.path.parent(), entry.path.file_name());
-                let (Some(parent), Some(name)) = (parent, name) else {
-                    return Err(MergeError::RootNotADirectory);
-                };
-                let parent = self.enter_directory(&parent, &entry.path)?;
-                if self.placed.get(&(parent, name.into())) == Some(&index) {
-                    self.place_link(index, parent, name, entry, target, id)?;
-                }
-            }
-            if missing.len() == deferred.len() {
-                if from_lower {
-                    let entry = &entries[missing[0]];
-                    let EntryKind::Hardlink(target) = &entry.kind else {
-                        unreachable!("only hardlinks are deferred");
-                    };
-                    return Err(MergeError::HardlinkTargetMissing {
-                        path: entry.path.clone(),
-                        target: target.clone(),
-                    });
-                }
-                from_lower = true;
-            }
-            deferred = missing;
-        }
-        Ok(())
     }
 
     pub(super) fn keep_aufs(&mut self, entry: &Entry) {

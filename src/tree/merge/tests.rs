@@ -95,6 +95,43 @@ fn implicit_parents_touch_nothing_that_exists() {
 }
 
 #[test]
+fn implicit_directories_are_limited_over_all_layers() {
+    let layers = Layers::new()
+        .file("a/b/x", "")
+        .file("a/b/y", "")
+        .dir("c", 0o755)
+        .layer()
+        .symlink("l", "d")
+        .file("l/x", "")
+        .layer()
+        .file("c/x", "")
+        .file("e/x", "");
+    let (layers, _) = layers.build();
+    let merge = |already: u32| {
+        let mut tree = Tree::new();
+        tree.implicit_directories = already;
+        layers.iter().try_for_each(|layer| {
+            let mut report = Report::default();
+            apply(&mut tree, layer, &MergeOptions::default(), &mut report)
+        })
+    };
+    // `a`, `a/b`, `d` and `e`.
+    for (already, refused) in [
+        (4, None),
+        (3, Some("e/x")),
+        (2, Some("l/x")),
+        (1, Some("a/b/x")),
+    ] {
+        let refused = refused.map(|path| MergeError::TooManyDirectories(image_path(path)));
+        assert_eq!(
+            merge(MAX_IMPLICIT_DIRECTORIES - already).err(),
+            refused,
+            "{already}"
+        );
+    }
+}
+
+#[test]
 fn the_root_can_be_described() {
     check(Layers::new().dir("", 0o555), &["/ 555"]);
     assert_eq!(
@@ -208,6 +245,37 @@ fn hardlinks() {
 }
 
 #[test]
+fn long_chains_of_hardlinks_are_not_gone_through_again_and_again() {
+    const LENGTH: usize = 100_000;
+    // Each link names the next one: as it is, through a link, and through one that is replaced by
+    // the very links that are waited for.
+    let chain = |layers: Layers, target: &dyn Fn(usize) -> String| {
+        (0..LENGTH).fold(layers, |layers, link| {
+            layers.hardlink(&format!("h{link}"), &target(link + 1))
+        })
+    };
+    let here = || Layers::new().symlink("l", ".");
+    let lower = (0..LENGTH)
+        .fold(Layers::new(), |layers, link| {
+            layers.symlink(&format!("h{link}"), "empty")
+        })
+        .dir("empty", 0o755)
+        .symlink("d/x", "/d")
+        .layer();
+    let last = format!("h{LENGTH}");
+    for layers in [
+        chain(here(), &|link| format!("h{link}")).file(&last, ""),
+        chain(here(), &|link| format!("l/h{link}")).file(&last, ""),
+        chain(lower, &|link| format!("h{link}/x")).symlink(&last, "d"),
+    ] {
+        let (tree, _) = layers.merge();
+        let id = |link: usize| tree.lookup(&image_path(&format!("h{link}")));
+        assert!(id(0).is_some());
+        assert!((1..LENGTH).all(|link| id(link) == id(0)));
+    }
+}
+
+#[test]
 fn links_as_parents() {
     let lower = || {
         Layers::new()
@@ -271,6 +339,29 @@ fn links_as_parents() {
         error(Layers::new().symlink("a", "a").file("a/x", "")),
         MergeError::Tree(TreeError::Loop(_))
     ));
+}
+
+#[test]
+fn own_links_cannot_lead_beyond_path_max() {
+    let deep = "b/".repeat(1900);
+    let chain = |length: usize, last: &str| {
+        let layers = Layers::new().symlink("s0", "/usr");
+        (1..=length)
+            .fold(layers, |layers, link| {
+                layers.symlink(&format!("s{link}"), &format!("/s{}/{deep}", link - 1))
+            })
+            .file(&format!("s{length}/{last}"), "")
+    };
+    // `usr/` and `deep` have 3804 bytes.
+    let fits = format!("{}/{}", "c".repeat(200), "d".repeat(91));
+    let (result, _) = merge_with(chain(1, &fits), MergeOptions::default());
+    assert!(result.is_ok(), "{result:?}");
+    for (length, last) in [(1, fits + "d"), (2, "x".to_owned()), (30, "x".to_owned())] {
+        assert_eq!(
+            error(chain(length, &last)),
+            MergeError::PathTooLong(image_path(&format!("s{length}/{last}")))
+        );
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ use import_oci::label::{
 use import_oci::path::{ImagePath, escape};
 use import_oci::progress::Silent;
 use import_oci::report::Report;
-use import_oci::source::{self, Platform, SourceReference};
+use import_oci::source::{self, Platform};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -100,7 +100,7 @@ fn debian() -> Result<PolicyFiles, String> {
         return Err(reason);
     };
     let reference = format!("oci:{}", image.to_str().unwrap());
-    let source = source::open(&SourceReference::parse(&reference).unwrap()).unwrap();
+    let (_, source) = source::open(&reference).unwrap();
     let options = ImportOptions {
         platform: Platform::host(),
         merge: Default::default(),

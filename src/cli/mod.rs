@@ -88,9 +88,7 @@ struct SourceArgs {
 impl SourceArgs {
     fn open(&self) -> Result<(SourceReference, Source)> {
         let source = self.source.as_deref().expect("clap requires it");
-        let reference = SourceReference::parse(source)?;
-        let source = source::open(&reference)?;
-        Ok((reference, source))
+        source::open(source)
     }
 
     fn platform(&self) -> Platform {

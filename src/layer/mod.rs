@@ -21,10 +21,10 @@ use crate::source::LayerDescriptor;
 
 mod compression;
 mod error;
-mod header;
+pub(crate) mod header;
 mod media_type;
 mod parallel;
-mod pax;
+pub(crate) mod pax;
 mod pipe;
 mod sparse;
 mod tar;

@@ -61,9 +61,8 @@ struct Schema2Descriptor {
     digest: Digest,
 }
 
-/// Opens the archive at the path of `reference` and picks the image.
-pub(super) fn open(reference: &SourceReference) -> Result<DockerArchive> {
-    let archive = Archive::open(&reference.path).with_context(|| reference.to_string())?;
+/// Picks the image of `archive`, which lies at the path of `reference`.
+pub(super) fn open(reference: &SourceReference, archive: Archive) -> Result<DockerArchive> {
     ensure!(
         archive.contains("manifest.json") || !archive.contains("oci-layout"),
         "{reference}: it has an oci-layout, but no manifest.json: name it oci-archive:{}",

@@ -11,6 +11,7 @@ mod docker_archive;
 mod inode;
 mod layout;
 mod manifest;
+mod members;
 mod oci_archive;
 mod oci_dir;
 mod platform;
@@ -22,9 +23,12 @@ mod rootfs_bodies;
 use std::fmt;
 use std::io::Read;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use oci_spec::image::{ImageConfiguration, ImageManifest};
 
+use self::archive::Archive;
+use self::recognise::recognise;
+use self::reference::Named;
 pub use self::reference::{ImageSelector, SourceReference, Transport};
 pub use self::rootfs::{RootfsSource, UnpackedRoot};
 pub use self::rootfs_bodies::RootfsBodies;
@@ -39,17 +43,36 @@ pub enum Source {
     Root(RootfsSource),
 }
 
-/// Opens what `reference` names.
+/// Opens what `text` names: `TRANSPORT:PATH[:IMAGE]` after containers-transports(5), or a path at
+/// which an image or an unpacked root is recognised. Returns also what it was taken for.
 ///
 /// # Errors
 ///
-/// Nothing there, or not what the transport says. What is inside an image is looked at by
-/// [`ImageSource::resolve`] only.
-pub fn open(reference: &SourceReference) -> Result<Source> {
+/// A transport that is not read here, nothing there, or not what the transport says. What is
+/// inside an image is looked at by [`ImageSource::resolve`] only.
+pub fn open(text: &str) -> Result<(SourceReference, Source)> {
+    let (reference, archive) = match Named::parse(text)? {
+        Named::Reference(reference) => (reference, None),
+        Named::Path(path) => recognise(path)?,
+    };
+    let source = open_as(&reference, archive)?;
+    Ok((reference, source))
+}
+
+/// Opens what `reference` names. `archive` is what lies at its path if that is open already: a
+/// compressed archive is decompressed to look at it, which is not done twice.
+fn open_as(reference: &SourceReference, archive: Option<Archive>) -> Result<Source> {
+    let archive = || {
+        archive
+            .map_or_else(|| Archive::open(&reference.path), Ok)
+            .with_context(|| reference.to_string())
+    };
     Ok(match reference.transport {
         Transport::Oci => Source::Image(Box::new(oci_dir::open(reference)?)),
-        Transport::OciArchive => Source::Image(Box::new(oci_archive::open(reference)?)),
-        Transport::DockerArchive => Source::Image(Box::new(docker_archive::open(reference)?)),
+        Transport::OciArchive => Source::Image(Box::new(oci_archive::open(reference, archive()?)?)),
+        Transport::DockerArchive => {
+            Source::Image(Box::new(docker_archive::open(reference, archive()?)?))
+        }
         Transport::Rootfs => Source::Root(RootfsSource::open(reference)?),
     })
 }

@@ -1,14 +1,13 @@
 //! `oci-archive:FILE[:TAG]`: an OCI image layout in a tar file.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::archive::Archive;
 use super::layout::{Layout, LayoutFiles, Member};
 use super::reference::SourceReference;
 
-/// Opens the archive at the path of `reference`.
-pub(super) fn open(reference: &SourceReference) -> Result<Layout<Archive>> {
-    let archive = Archive::open(&reference.path).with_context(|| reference.to_string())?;
+/// Takes `archive`, which lies at the path of `reference`, for a layout.
+pub(super) fn open(reference: &SourceReference, archive: Archive) -> Result<Layout<Archive>> {
     ensure!(
         archive.contains("oci-layout") || !archive.contains("manifest.json"),
         "{reference}: it has a manifest.json, but no oci-layout: name it docker-archive:{}",

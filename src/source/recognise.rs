@@ -12,28 +12,31 @@ use super::reference::{SourceReference, Transport};
 /// Directories that nearly every root has, and no image layout.
 const ROOT_DIRECTORIES: [&str; 3] = ["usr", "etc", "var"];
 
-/// Turns `PATH` or `PATH:IMAGE` into a reference by looking at what lies there.
-pub(super) fn recognise(text: &str) -> Result<SourceReference> {
+/// Turns `PATH` or `PATH:IMAGE` into a reference by looking at what lies there. Returns also the
+/// archive that had to be opened for it, if it is one.
+pub(super) fn recognise(text: &str) -> Result<(SourceReference, Option<Archive>)> {
     ensure!(!text.is_empty(), "the source is empty");
     if exists(text)? {
-        let transport = recognise_path(Path::new(text))?;
+        let (transport, archive) = recognise_path(Path::new(text))?;
         if transport != Transport::Rootfs && text.contains(':') {
             bail!(
                 "{text}: the path of an image cannot have a colon (containers-transports(5)); \
                  rename it or make a symbolic link to it"
             );
         }
-        return SourceReference::within(transport, text);
+        return Ok((SourceReference::within(transport, text)?, archive));
     }
     if let Some((path, _)) = text.split_once(':')
         && exists(path)?
     {
-        let transport = recognise_path(Path::new(path))?;
+        let (transport, archive) = recognise_path(Path::new(path))?;
         ensure!(
             transport != Transport::Rootfs,
             "{text}: {path} is an unpacked root, which has no tags"
         );
-        return SourceReference::within(transport, text).with_context(|| text.to_owned());
+        let reference =
+            SourceReference::within(transport, text).with_context(|| text.to_owned())?;
+        return Ok((reference, archive));
     }
     bail!(
         "{text}: no such file or directory; an image in a registry has to be copied first: \
@@ -56,14 +59,15 @@ fn exists(path: &str) -> Result<bool> {
     }
 }
 
-fn recognise_path(path: &Path) -> Result<Transport> {
+fn recognise_path(path: &Path) -> Result<(Transport, Option<Archive>)> {
     let kind = fs::metadata(path)
         .with_context(|| path.display().to_string())?
         .file_type();
     if kind.is_dir() {
-        recognise_directory(path)
+        Ok((recognise_directory(path)?, None))
     } else if kind.is_file() {
-        recognise_file(path)
+        let (transport, archive) = recognise_file(path)?;
+        Ok((transport, Some(archive)))
     } else {
         bail!(
             "{}: neither a file nor a directory; to read an archive from it, say which kind: \
@@ -89,7 +93,7 @@ fn recognise_directory(path: &Path) -> Result<Transport> {
     }
 }
 
-fn recognise_file(path: &Path) -> Result<Transport> {
+fn recognise_file(path: &Path) -> Result<(Transport, Archive)> {
     let archive = Archive::open(path).with_context(|| {
         format!(
             "{}: looked for oci-layout (oci-archive) or manifest.json (docker-archive)",
@@ -98,9 +102,9 @@ fn recognise_file(path: &Path) -> Result<Transport> {
     })?;
     // `docker save` of Docker 25 and later writes both; the layout has the real manifest.
     if archive.contains("oci-layout") {
-        Ok(Transport::OciArchive)
+        Ok((Transport::OciArchive, archive))
     } else if archive.contains("manifest.json") {
-        Ok(Transport::DockerArchive)
+        Ok((Transport::DockerArchive, archive))
     } else {
         bail!(
             "{}: a tar archive, but neither an oci-archive (it has no oci-layout) nor a \
@@ -116,6 +120,7 @@ mod tests {
     use std::fs::File;
 
     use super::*;
+    use crate::source::open_as;
 
     fn tar_of(path: &Path, members: &[&str]) {
         let mut tar = tar::Builder::new(File::create(path).unwrap());
@@ -162,7 +167,7 @@ mod tests {
         ] {
             let text = at(path).display().to_string();
             let got = match recognise(&text) {
-                Ok(reference) => reference.to_string(),
+                Ok((reference, _)) => reference.to_string(),
                 Err(error) => format!("{error:#}"),
             };
             let want = want.replace("DIR", &temporary.path().display().to_string());
@@ -175,5 +180,16 @@ mod tests {
             "{error}"
         );
         drop(socket);
+    }
+
+    #[test]
+    fn an_archive_is_opened_once() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("image.tar");
+        tar_of(&path, &["oci-layout"]);
+        let (reference, archive) = recognise(&path.display().to_string()).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(open_as(&reference, archive).is_ok());
+        assert!(open_as(&reference, None).is_err());
     }
 }

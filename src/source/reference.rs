@@ -5,8 +5,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::recognise::recognise;
-
 /// A source as the user named it: where it lies, how it is packed, and which image of it is meant.
 ///
 /// [`Display`](fmt::Display) prints the canonical form, with its transport; paths stay as typed.
@@ -86,16 +84,24 @@ const SIGNED_PREFIXES: [&str; 3] = [
     "ostree-remote-registry:",
 ];
 
-impl SourceReference {
+/// What a user typed, as far as the text alone tells.
+#[derive(Debug)]
+pub(super) enum Named<'a> {
+    /// `TRANSPORT:PATH[:IMAGE]`.
+    Reference(SourceReference),
+    /// `PATH` or `PATH:IMAGE`: what lies there decides on the transport.
+    Path(&'a str),
+}
+
+impl<'a> Named<'a> {
     /// Parses `TRANSPORT:PATH[:IMAGE]`. The path ends at the first colon; any further colon belongs
     /// to the image. `ostree-unverified-image:` may stand in front. A text without a transport is
-    /// a path; what lies there decides on the transport, so the disk is looked at.
+    /// a path.
     ///
     /// # Errors
     ///
-    /// A transport that is not read here, a reference that demands a signature, a path where
-    /// nothing is recognised.
-    pub fn parse(text: &str) -> Result<Self> {
+    /// A transport that is not read here, a reference that demands a signature, no path.
+    pub(super) fn parse(text: &'a str) -> Result<Self> {
         if let Some(prefix) = SIGNED_PREFIXES.iter().find(|p| text.starts_with(**p)) {
             bail!(
                 "{text}: {prefix} asks for a signature, which a local image does not carry; \
@@ -109,15 +115,19 @@ impl SourceReference {
                 .unwrap_or(text),
         };
         let Some((name, rest)) = text.split_once(':') else {
-            return recognise(text);
+            return Ok(Self::Path(text));
         };
         match Transport::from_name(name) {
-            Some(transport) => Self::within(transport, rest).with_context(|| text.to_owned()),
+            Some(transport) => SourceReference::within(transport, rest)
+                .map(Self::Reference)
+                .with_context(|| text.to_owned()),
             None if FOREIGN_TRANSPORTS.contains(&name) => Err(foreign(text)),
-            None => recognise(text),
+            None => Ok(Self::Path(text)),
         }
     }
+}
 
+impl SourceReference {
     /// Parses what stands after the transport's colon.
     pub(super) fn within(transport: Transport, rest: &str) -> Result<Self> {
         let (path, image) = match transport {
@@ -225,6 +235,13 @@ fn foreign(text: &str) -> anyhow::Error {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> SourceReference {
+        match Named::parse(text).unwrap() {
+            Named::Reference(reference) => reference,
+            Named::Path(path) => panic!("{path} is taken for a bare path"),
+        }
+    }
+
     #[test]
     fn parses_and_prints() {
         let name = |name: &str| Some(ImageSelector::Name(name.to_owned()));
@@ -282,12 +299,29 @@ mod tests {
             ),
         ] {
             for prefix in ["", "ostree-unverified-image:"] {
-                let reference = SourceReference::parse(&format!("{prefix}{text}")).unwrap();
+                let text = format!("{prefix}{text}");
+                let reference = parse(&text);
                 assert_eq!(reference.transport, transport, "{text}");
                 assert_eq!(reference.path, PathBuf::from(path), "{text}");
                 assert_eq!(reference.image, image, "{text}");
                 assert_eq!(reference.to_string(), printed);
-                assert_eq!(SourceReference::parse(printed).unwrap(), reference);
+                assert_eq!(parse(printed), reference);
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_transport_it_is_a_path() {
+        for (text, path) in [
+            ("image", "image"),
+            ("./image:v1", "./image:v1"),
+            ("OCI:image", "OCI:image"),
+            ("ostree-unverified-image:image:v1", "image:v1"),
+            ("", ""),
+        ] {
+            match Named::parse(text).unwrap() {
+                Named::Path(found) => assert_eq!(found, path),
+                Named::Reference(reference) => panic!("{text} is taken for {reference}"),
             }
         }
     }
@@ -324,7 +358,7 @@ mod tests {
             ("ostree-image-signed:oci:d", "asks for a signature"),
             ("ostree-remote-image:r:oci:d", "asks for a signature"),
         ] {
-            let error = format!("{:#}", SourceReference::parse(text).unwrap_err());
+            let error = format!("{:#}", Named::parse(text).unwrap_err());
             assert!(error.contains(reason), "{text}: {error}");
         }
     }

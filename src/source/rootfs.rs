@@ -14,7 +14,7 @@ use super::inode::{Inode, InodeKey, InodeKind};
 use super::reference::SourceReference;
 use super::rootfs_bodies::RootfsBodies;
 use crate::entry::{Entry, EntryKind};
-use crate::metadata::Special;
+use crate::metadata::{Metadata, Special};
 use crate::path::ImagePath;
 use crate::report::{Action, Report};
 
@@ -39,6 +39,9 @@ pub struct UnpackedRoot {
 
 /// Who writes our lines of the report.
 const STAGE: &str = "rootfs";
+
+/// Directories for everybody's files (file-hierarchy(7)).
+const WORLD_WRITABLE: [&[u8]; 2] = [b"tmp", b"var/tmp"];
 
 impl RootfsSource {
     /// Opens the directory.
@@ -67,6 +70,8 @@ impl RootfsSource {
     pub fn walk(self, store: u32) -> Result<UnpackedRoot> {
         let mut found = walk_inodes(&self.root)?;
         found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        let mut report = Report::default();
+        leave_out_mounts(&mut found, &mut report);
         refuse_overlay_upper(&found)?;
         let usr = ImagePath::root().join(b"usr");
         ensure!(
@@ -76,18 +81,10 @@ impl RootfsSource {
             "not an unpacked root: it has no directory usr"
         );
 
-        let root_mount = found[0].mount;
-        let mut report = Report::default();
         let mut bodies = RootfsBodies::new(store, self.root);
         let mut first_names: HashMap<InodeKey, ImagePath> = HashMap::new();
         let mut entries = Vec::with_capacity(found.len());
         for inode in found {
-            if inode.mount != root_mount {
-                report_mount(&inode, &mut report);
-                if !inode.is_directory() {
-                    continue;
-                }
-            }
             let first = inode.shared.and_then(|key| first_names.get(&key));
             let kind = match (first, inode.kind) {
                 (Some(first), _) => EntryKind::Hardlink(first.clone()),
@@ -163,15 +160,39 @@ fn read_names(directory: &Directory, path: &ImagePath) -> Result<Vec<Box<[u8]>>>
     Ok(names)
 }
 
-fn report_mount(inode: &Inode, report: &mut Report) {
-    let (action, detail) = match inode.is_directory() {
-        true => (
-            Action::Warning,
-            "a mount point: kept as an empty directory, what is mounted there is left out",
-        ),
-        false => (Action::Dropped, "another file is mounted over it"),
-    };
-    report.note(STAGE, action, &inode.path, detail);
+/// Hides what is mounted below the root, which is the first of `inodes`. Only the directories that
+/// others are mounted on stay, as nobody described them: mode, owner, xattrs and time that show
+/// are those of the mount, and of the machine.
+fn leave_out_mounts(inodes: &mut Vec<Inode>, report: &mut Report) {
+    let root_mount = inodes[0].mount;
+    inodes.retain_mut(|inode| {
+        if inode.mount == root_mount {
+            return true;
+        }
+        let directory = inode.is_directory();
+        if directory {
+            inode.metadata = hidden_directory(&inode.path);
+            let detail = format!(
+                "a mount point: kept as an empty directory of root's, mode {:04o}; what is \
+                 mounted there is left out",
+                inode.metadata.mode
+            );
+            report.note(STAGE, Action::Warning, &inode.path, detail);
+        } else {
+            let detail = "another file is mounted over it";
+            report.note(STAGE, Action::Dropped, &inode.path, detail);
+        }
+        directory
+    });
+}
+
+/// What a directory below a mount is taken for. Its time never is the newest of the root.
+fn hidden_directory(path: &ImagePath) -> Metadata {
+    let mut metadata = Metadata::implicit_directory();
+    if WORLD_WRITABLE.contains(&path.as_bytes()) {
+        metadata.mode = 0o1777;
+    }
+    metadata
 }
 
 /// Refuses an overlay's upper (or any single layer's) directory, told by the first trace of it.

@@ -120,6 +120,8 @@ fn oci_archives() {
          head -c 520 good.tar >header.tar
          cd layout; tar -cf ../blob.tar $(ls -S blobs/sha256/* | head -1); cd ..
          head -c 4000 blob.tar >body.tar
+         gzip -c good.tar | head -c 200 >good.tar.gz; zstd -qc good.tar | head -c 200 >good.tar.zst
+         truncate -s 1M hole; tar -Scf sparse.tar hole; tar -Scf paxsparse.tar --format=posix hole
          tar -cf names.tar -P --transform s,^,../, -C layout oci-layout index.json
          tar -cf noblobs.tar -C layout oci-layout index.json
          cp -r layout links; ln -sf ../secret links/index.json; tar -cf links.tar -C links .
@@ -129,9 +131,16 @@ fn oci_archives() {
     for (name, parts) in [
         (
             "header.tar",
-            &["header.tar", "truncated: member oci-layout"][..],
+            &["header.tar", "ends within member oci-layout"][..],
         ),
-        ("body.tar", &["body.tar", "truncated: member blobs/sha256/"]),
+        (
+            "body.tar",
+            &["body.tar", "ends within member blobs/sha256/"],
+        ),
+        ("good.tar.gz", &["good.tar.gz", "within its gzip stream"]),
+        ("good.tar.zst", &["good.tar.zst", "within its zstd stream"]),
+        ("sparse.tar", &["member hole", "without --sparse"]),
+        ("paxsparse.tar", &["hole", "without --sparse"]),
         ("names.tar", &["names.tar", "`..`"]),
         ("noblobs.tar", &["manifest sha256:", "is missing"]),
         ("links.tar", &["index.json", "not a regular file"]),
@@ -143,6 +152,31 @@ fn oci_archives() {
         let error = error_of(resolve(&fixture.reference("oci-archive", name)));
         assert_contains(&error, parts);
     }
+}
+
+/// Nothing of a file that is no image is told.
+#[test]
+fn any_file() {
+    let fixture = Fixture::new();
+    fixture.shell(
+        "for i in $(seq 100); do echo secret:x:0:0; done >passwd; gzip -k passwd
+         truncate -s 600 zeros",
+    );
+    let at = |name: &str| fixture.path().join(name).display().to_string();
+    for name in ["passwd", "passwd.gz"] {
+        for (reference, looked_for) in [
+            (at(name), "looked for oci-layout"),
+            (fixture.reference("oci-archive", name), "not a tar archive"),
+            (fixture.reference("docker-archive", name), "gzip or zstd"),
+        ] {
+            let error = error_of(open(&reference));
+            let start = format!("{reference}: ");
+            assert_contains(&error, &[&start, "not a tar archive", looked_for]);
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+    let error = error_of(open(&at("zeros")));
+    assert_contains(&error, &["zeros: ", "an empty archive"]);
 }
 
 #[test]

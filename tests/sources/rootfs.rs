@@ -8,7 +8,8 @@ use std::process::Command;
 
 use import_oci::bodies::{Bodies, BodyId, BodyStore as _};
 use import_oci::entry::{Entry, EntryKind};
-use import_oci::source::{self, Source, SourceReference, UnpackedRoot};
+use import_oci::metadata::Metadata;
+use import_oci::source::{self, Source, UnpackedRoot};
 
 use crate::{assert_contains, error_of, may, run, shell};
 
@@ -32,8 +33,7 @@ fn unpacked_root() -> tempfile::TempDir {
 }
 
 fn walk(root: &Path) -> anyhow::Result<UnpackedRoot> {
-    let reference = SourceReference::parse(&format!("rootfs:{}", root.display()))?;
-    match source::open(&reference)? {
+    match source::open(&format!("rootfs:{}", root.display()))?.1 {
         Source::Root(root) => root.walk(0),
         Source::Image(image) => panic!("{image} is an image"),
     }
@@ -325,17 +325,32 @@ fn no_mount_is_crossed() {
     let Some(directory) = std::env::var_os(INSIDE) else {
         return run_with_mounts(
             "no_mount_is_crossed",
-            "mount -t tmpfs -o mode=0751 none root/usr/share; : >root/usr/share/mounted
+            "mkdir root/tmp root/proc; find root -exec touch -h -d @1000 {} +
+             mount -t tmpfs -o mode=0751,uid=7 none root/usr/share; : >root/usr/share/mounted
+             mount -t tmpfs -o mode=0700 none root/tmp
+             mount -t proc none root/proc
              mount --bind outside root/etc/empty
              mount --bind root/var root/var/lib",
         );
     };
     let root = walk(&Path::new(&directory).join("root")).unwrap();
     let entries: Vec<_> = root.entries.iter().map(describe).collect();
-    assert!(entries.contains(&"/usr/share 751 directory".to_owned()));
-    // The bind mount is on the same device.
-    assert!(entries.contains(&"/var/lib 755 directory".to_owned()));
-    for below in ["/usr/share/", "/var/lib/", "/etc/empty "] {
+    // Nothing of the mounts shows, neither of those on the same device.
+    for (path, mode) in [
+        ("/proc", 0o755),
+        ("/tmp", 0o1777),
+        ("/usr/share", 0o755),
+        ("/var/lib", 0o755),
+    ] {
+        let want = Metadata {
+            mode,
+            ..Metadata::default()
+        };
+        assert_eq!(entry(&root, path).metadata, want, "{path}");
+    }
+    let newest = root.entries.iter().map(|entry| entry.metadata.mtime).max();
+    assert_eq!(newest, Some(1000));
+    for below in ["/proc/", "/tmp/", "/usr/share/", "/var/lib/", "/etc/empty "] {
         let found = entries.iter().find(|entry| entry.starts_with(below));
         assert_eq!(found, None);
     }
@@ -347,6 +362,8 @@ fn no_mount_is_crossed() {
         notes,
         [
             "dropped /etc/empty",
+            "warning /proc",
+            "warning /tmp",
             "warning /usr/share",
             "warning /var/lib"
         ]

@@ -155,6 +155,30 @@ impl Repo {
         Ok(())
     }
 
+    /// Makes the directories of all objects, as libostree does one by one when it moves finished
+    /// objects there: without a free inode that would end halfway, with objects that no ref needs.
+    fn make_object_directories(&self) -> Result<()> {
+        let repo = self.inner.dfd_borrow();
+        for prefix in 0..=u8::MAX {
+            let path = format!("objects/{prefix:02x}");
+            match rustix::fs::mkdirat(repo, &*path, 0o775.into()) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(rustix::io::Errno::NOSPC) => {
+                    return Err(RepoError::NoSpace {
+                        path: self.path.clone(),
+                        detail: format!("making {path}"),
+                    }
+                    .into());
+                }
+                Err(error) => {
+                    let context = format!("making {path} in {}", self.path.display());
+                    return Err(anyhow::Error::new(error).context(context));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The commit that `name` points to.
     pub fn resolve_ref(&self, name: &str) -> Result<Option<Digest>> {
         let context = || format!("resolving the ref {name} in {}", self.path.display());

@@ -73,6 +73,7 @@ impl<'a> Transaction<'a> {
             published: Cell::default(),
             refs: RefCell::default(),
         };
+        repo.make_object_directories()?;
         transaction.prepare()?;
         Ok(transaction)
     }

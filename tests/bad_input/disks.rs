@@ -119,17 +119,16 @@ fn full_of_bytes() {
     }
 }
 
-/// Without a free inode even the last steps fail, where objects become part of the repo and refs
-/// move. Of these libostree leaves objects that nothing refers to, but whole ones, and no ref.
+/// Without a free inode an import fails before objects become part of the repo, not amidst that.
 #[test]
 fn full_of_files() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let source = large(directory.path()).reference();
     let expected = undisturbed(&source);
-    let mut stages = Vec::new();
-    // The repo has about 50 files and directories. The image adds 157 objects, 3 spools, and more
-    // than 100 directories.
-    for inodes in (200..).step_by(20) {
+    let mut failures = Vec::new();
+    // The repo has some 330 files and directories. The image adds 157 objects, 3 spools, and more
+    // than 100 directories for objects that are not yet part of the repo.
+    for inodes in (340..).step_by(20) {
         let Some(disk) = Disk::new(&format!("size=20000k,nr_inodes={inodes}")) else {
             return;
         };
@@ -147,28 +146,14 @@ fn full_of_files() {
             line.contains("no space left in the repo") || line.contains("spool file"),
             "{name}: {line}"
         );
-        let after = repo.state();
-        for (path, was) in &before {
-            assert_eq!(after.get(path), Some(was), "{name}: {}", path.display());
-        }
-        let new: Vec<_> = after
-            .keys()
-            .filter(|path| !before.contains_key(*path))
-            .collect();
-        assert!(
-            new.iter().all(|path| path.starts_with("objects")),
-            "{name}: {new:?}"
-        );
+        assert!(repo.state() == before, "{name}: the repo changed");
         repo.check(&name);
-        stages.push(new.is_empty());
+        failures.push(line);
         disk.remount("nr_inodes=2000");
         assert_eq!(run(&mut import(&repo.path, &source)), expected, "{name}");
         repo.check(&name);
     }
-    assert!(
-        stages.contains(&true) && stages.contains(&false),
-        "no failure before or none in the commit: {stages:?}"
-    );
+    assert!(failures.len() > 5, "it hardly ever failed: {failures:#?}");
 }
 
 #[test]

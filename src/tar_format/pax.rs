@@ -9,7 +9,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::Limits;
-use super::error::TarError;
+use super::TarError;
 use super::sparse::{PaxSparse, decimal};
 use crate::metadata::Xattrs;
 use crate::path::escape;

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::error::TarError;
+use super::TarError;
 use crate::path::escape;
 
 /// Everything in a tar comes in blocks of this many bytes.

@@ -2,7 +2,7 @@
 //! manual, "Storing Sparse Files").
 
 use super::Limits;
-use super::error::TarError;
+use super::TarError;
 use super::header::{BLOCK, Header, SparseMapPart};
 
 /// A piece of a sparse file that has data.

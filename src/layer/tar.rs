@@ -12,6 +12,7 @@ use crate::entry::{Entry, EntryKind};
 use crate::metadata::{Metadata, Special};
 use crate::path::{ImagePath, escape};
 use crate::report::{Action, Report};
+use crate::tar_format::extended::Extended;
 use crate::tar_format::header::{BLOCK, Dialect, Header};
 use crate::tar_format::pax::Overrides;
 use crate::tar_format::sparse::SparseMap;
@@ -70,30 +71,6 @@ struct TarReader<'a, R> {
     count: u64,
     xattr_bytes: usize,
     entries: Vec<Entry>,
-}
-
-/// What stands before the header of an entry and speaks of it. Empty is not there.
-#[derive(Default)]
-struct Extended {
-    /// Records of a PAX header (`x`).
-    pax: Vec<u8>,
-    /// GNU's long name (`L`).
-    name: Vec<u8>,
-    /// GNU's long link target (`K`).
-    link: Vec<u8>,
-}
-
-impl Extended {
-    fn is_empty(&self) -> bool {
-        self.pax.is_empty() && self.name.is_empty() && self.link.is_empty()
-    }
-
-    /// Forgets, but keeps the buffers for the next entry.
-    fn clear(&mut self) {
-        self.pax.clear();
-        self.name.clear();
-        self.link.clear();
-    }
 }
 
 impl<R: BufRead> TarReader<'_, R> {

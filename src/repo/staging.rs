@@ -1,6 +1,6 @@
 //! What a transaction that failed leaves in the repo's `tmp`.
 //!
-//! libostree stages objects in directories `staging-BOOT-XXXXXX`, each in use while a lock on the
+//! libostree stages objects in directories `staging-BOOT-RANDOM`, each in use while a lock on the
 //! file `…-lock` beside it is held, and keeps that of a failed transaction for the next one. An
 //! import that starts again writes again at no great cost; but what stays keeps a full disk full,
 //! and an object that a full disk cut short would be taken for a whole one.

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::path::{ImagePath, escape};
 use crate::tar_format;
+use crate::tar_format::extended::Extended;
 use crate::tar_format::header::{BLOCK, Header};
 use crate::tar_format::pax::Overrides;
 
@@ -94,7 +95,7 @@ fn scan_within(file: &File, limits: &Limits) -> Result<Members> {
                     limits.names
                 );
                 members.insert(name, content);
-                extended = Extended::default();
+                extended.clear();
                 continue;
             }
         };
@@ -103,23 +104,6 @@ fn scan_within(file: &File, limits: &Limits) -> Result<Members> {
     ensure!(extended.is_empty(), blocks.truncated(&blocks.header()));
     ensure!(!members.is_empty(), "an empty archive");
     Ok(members)
-}
-
-/// What stands before the header of a member and speaks of it. Empty is not there.
-#[derive(Default)]
-struct Extended {
-    /// Records of a PAX header.
-    pax: Vec<u8>,
-    /// GNU's long name.
-    name: Vec<u8>,
-    /// GNU's long link target.
-    link: Vec<u8>,
-}
-
-impl Extended {
-    fn is_empty(&self) -> bool {
-        self.pax.is_empty() && self.name.is_empty() && self.link.is_empty()
-    }
 }
 
 /// The archive, and where in it the next header stands.

@@ -2,6 +2,7 @@
 //! values out. Layers and the archives that hold images are both read with it.
 
 mod error;
+pub mod extended;
 pub mod header;
 pub mod pax;
 pub mod sparse;

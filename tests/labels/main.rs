@@ -6,11 +6,15 @@
 //! libselinux up to 3.7 answers some 2,500 questions a second, so the tests ask an even selection;
 //! `IMPORT_OCI_LABELS_FULL=1` asks everything.
 
+#[path = "../support"]
 mod support {
     pub mod command;
     pub mod layout;
     pub mod schema;
 }
+
+mod adversarial;
+mod random;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
+use adversarial::adversarial;
 use import_oci::import::{ImportOptions, prepare};
 use import_oci::label::{
     FileKind, Oracle, Policy, PolicyError, PolicyFiles, Reference, find_policy, label_all,
@@ -28,10 +33,6 @@ use import_oci::path::{ImagePath, escape};
 use import_oci::progress::Silent;
 use import_oci::report::Report;
 use import_oci::source::{self, Platform};
-use proptest::collection::vec;
-use proptest::prelude::*;
-use proptest::sample::select;
-use regex_syntax::hir::{Class, Hir, HirKind};
 use serde_json::Value;
 use support::command::{import, import_oci, run, scratch};
 use support::layout::{Image, Layer};
@@ -228,151 +229,6 @@ fn real() -> Vec<Question> {
     questions
 }
 
-/// Paths that each line matches, and paths that it nearly matches, with several kinds of file.
-fn adversarial(files: &PolicyFiles) -> Vec<Question> {
-    let fields = |content: &Option<Vec<u8>>| -> Vec<Vec<String>> {
-        String::from_utf8_lossy(content.as_deref().unwrap_or_default())
-            .lines()
-            .filter(|line| !line.trim_start().starts_with('#'))
-            .map(|line| {
-                line.split_whitespace()
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()
-            })
-            .filter(|fields| fields.len() > 1)
-            .collect()
-    };
-    let main = Some(files.file_contexts.clone());
-    let mut paths = BTreeSet::new();
-    for line in [&main, &files.homedirs, &files.local]
-        .into_iter()
-        .flat_map(fields)
-    {
-        paths.extend(near(&line[0]));
-    }
-    for alias in [&files.subs, &files.subs_dist].into_iter().flat_map(fields) {
-        let (from, to) = (alias[0].as_bytes(), alias[1].as_bytes());
-        let below: Vec<Vec<u8>> = paths
-            .iter()
-            .filter_map(|path| path.strip_prefix(to))
-            .map(|rest| [from, rest].concat())
-            .collect();
-        paths.extend(below.into_iter().step_by(7));
-        paths.extend([from.to_vec(), [from, b"x"].concat(), [from, b"/"].concat()]);
-    }
-    paths
-        .into_iter()
-        .enumerate()
-        .flat_map(|(n, path)| {
-            let kinds = if full() { KINDS.len() } else { 2 };
-            let kinds = KINDS.into_iter().cycle().skip(n % KINDS.len()).take(kinds);
-            kinds
-                .map(move |kind| (path.clone(), kind))
-                .collect::<Vec<_>>()
-        })
-        .collect()
-}
-
-/// Paths that `regex` matches and paths that it nearly matches.
-fn near(regex: &str) -> Vec<Vec<u8>> {
-    let hir = regex_syntax::ParserBuilder::new()
-        .unicode(false)
-        .utf8(false)
-        .dot_matches_new_line(true)
-        .build()
-        .parse(regex)
-        .unwrap();
-    let matching = expand(&hir).into_iter().take(6);
-    matching
-        .flat_map(|path| mutations(&path).into_iter().chain([path]))
-        .filter(|path| path.first() == Some(&b'/') && !path.contains(&0))
-        .collect()
-}
-
-/// Some strings that `hir` matches: each part in several shapes, the others in their first.
-fn expand(hir: &Hir) -> Vec<Vec<u8>> {
-    match hir.kind() {
-        HirKind::Empty | HirKind::Look(_) => vec![Vec::new()],
-        HirKind::Literal(literal) => vec![literal.0.to_vec()],
-        HirKind::Class(class) => {
-            let class = match class {
-                Class::Bytes(class) => class.clone(),
-                Class::Unicode(class) => class.to_byte_class().expect("a class of bytes"),
-            };
-            let ranges = class.ranges();
-            let has = |byte: u8| ranges.iter().any(|r| (r.start()..=r.end()).contains(&byte));
-            let mut members: Vec<u8> = b"aA5/\n\xff".iter().copied().filter(|b| has(*b)).collect();
-            members.extend(ranges.first().map(|r| r.start()));
-            members.extend(ranges.last().map(|r| r.end()));
-            members.into_iter().map(|byte| vec![byte]).collect()
-        }
-        HirKind::Capture(capture) => expand(&capture.sub),
-        HirKind::Alternation(parts) => parts.iter().flat_map(expand).collect(),
-        HirKind::Repetition(repetition) => {
-            let once = expand(&repetition.sub);
-            let mut all = Vec::new();
-            for count in [1, 0, 3] {
-                if count >= repetition.min && repetition.max.is_none_or(|max| count <= max) {
-                    let pick = |n| once[n as usize % once.len()].clone();
-                    all.push((0..count).flat_map(pick).collect());
-                }
-            }
-            if all.is_empty() {
-                all.push(once[0].repeat(repetition.min as usize));
-            }
-            all.extend(once.into_iter().skip(1).filter(|_| repetition.min <= 1));
-            all
-        }
-        HirKind::Concat(parts) => {
-            let parts: Vec<Vec<Vec<u8>>> = parts.iter().map(expand).collect();
-            let first: Vec<&[u8]> = parts.iter().map(|shapes| &*shapes[0]).collect();
-            let mut all = vec![first.concat()];
-            for (n, shapes) in parts.iter().enumerate() {
-                for shape in &shapes[1..] {
-                    let mut varied = first.clone();
-                    varied[n] = shape;
-                    all.push(varied.concat());
-                }
-            }
-            all
-        }
-    }
-}
-
-/// Paths that differ a little from `path`.
-fn mutations(path: &[u8]) -> Vec<Vec<u8>> {
-    let middle = path.len() / 2;
-    let with = |at: usize, byte: u8| {
-        let mut path = path.to_vec();
-        path[at] = byte;
-        path
-    };
-    let mut all = vec![
-        [path, b"x"].concat(),
-        [path, b"/x"].concat(),
-        [path, b"/"].concat(),
-        [path, b"\n"].concat(),
-        [path, b"\n\n"].concat(),
-        [b"/x", path].concat(),
-        [b"/", path].concat(),
-        [&path[..middle], b"//", &path[middle..]].concat(),
-        path[..path.len().saturating_sub(1)].to_vec(),
-    ];
-    if path.len() > 1 {
-        all.push(with(middle, 0xff));
-        all.push(with(path.len() - 1, b'\n'));
-    }
-    for byte in [b'.', b'/'] {
-        if let Some(at) = path.iter().skip(1).rposition(|&b| b == byte) {
-            all.push(with(at + 1, b'x'));
-        }
-        if let Some(at) = path.iter().skip(1).position(|&b| b == byte) {
-            all.push(with(at + 1, b'X'));
-        }
-    }
-    all
-}
-
 #[test]
 fn a_tree_is_labelled_with_libselinux_at_hand() {
     let nodes = ["usr/bin/sh", "usr/etc/passwd", "usr/lib/x", "tmp/x"].map(|path| {
@@ -495,168 +351,6 @@ fn what_is_malformed_is_refused_by_both() {
             );
         }
     }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: if full() { 100_000 } else { 2000 },
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
-
-    /// Order, kinds, `<<none>>`, companions and aliases: small policies over few names, so that
-    /// lines collide.
-    #[test]
-    fn random_policies(
-        main in specifications(),
-        homedirs in proptest::option::of(specifications()),
-        local in proptest::option::of(specifications()),
-        subs in proptest::option::of(aliases()),
-        subs_dist in proptest::option::of(aliases()),
-        questions in questions(),
-    ) {
-        let files = PolicyFiles { file_contexts: main, homedirs, local, subs, subs_dist };
-        agree(&Policy::parse(&files).unwrap(), &files, &questions)?;
-    }
-
-    /// Whatever of a regular expression is accepted means the same to PCRE.
-    #[test]
-    fn random_regexes(parts in vec(select(SYNTAX), 1..8), mut questions in questions()) {
-        let regex = format!("/{}", parts.concat());
-        let file_contexts = format!("{regex} u:r:t\n").into_bytes();
-        let files = PolicyFiles { file_contexts, ..PolicyFiles::default() };
-        if let Ok(policy) = Policy::parse(&files) {
-            questions.extend(near(&regex).into_iter().map(|path| (path, FileKind::Regular)));
-            agree(&policy, &files, &questions)?;
-        }
-    }
-}
-
-/// Pieces of regular expressions, of both dialects or of one.
-const SYNTAX: &[&str] = &[
-    "a",
-    "b",
-    "/",
-    ".",
-    "-",
-    ",",
-    "1",
-    "x",
-    ":",
-    "=",
-    "&&",
-    "--",
-    "~~",
-    "#",
-    "\\.",
-    "\\-",
-    "\\/",
-    "\\_",
-    "\\",
-    "*",
-    "+",
-    "?",
-    "{2}",
-    "{1,}",
-    "{0,2}",
-    "{,2}",
-    "{",
-    "}",
-    "(",
-    ")",
-    "(a|/b)",
-    "|",
-    "(?:",
-    "(?i)",
-    "(?x)",
-    "(?=",
-    "(?!",
-    "(?>",
-    "(?P<n>",
-    "(?R)",
-    "[",
-    "]",
-    "[^",
-    "^",
-    "$",
-    "[ab]",
-    "[^/]",
-    "[-+]",
-    "[a-]",
-    "[[:alpha:]]",
-    "[:alpha:]",
-    "[]a]",
-    "\\d",
-    "\\D",
-    "\\w",
-    "\\W",
-    "\\s",
-    "\\S",
-    "\\b",
-    "\\B",
-    "\\<",
-    "\\>",
-    "\\A",
-    "\\z",
-    "\\Z",
-    "\\Q",
-    "\\E",
-    "\\R",
-    "\\v",
-    "\\h",
-    "\\n",
-    "\\x61",
-    "\\1",
-    "\\K",
-    "\\N",
-    "\\C",
-    "\\pL",
-];
-
-fn agree(
-    policy: &Policy,
-    files: &PolicyFiles,
-    questions: &[Question],
-) -> Result<(), TestCaseError> {
-    let mut labeler = policy.labeler();
-    let mut oracle = Oracle::new(files).unwrap();
-    for (path, kind) in questions {
-        let ours = labeler.label(path, *kind).and_then(|found| found.context);
-        let theirs = oracle
-            .lookup(path, *kind)
-            .map_err(|error| TestCaseError::fail(format!("{}: {error:#}", escape(path))))?;
-        let ours = ours.map(|context| policy.context(context));
-        prop_assert_eq!(ours, theirs.as_deref(), "{} {:?}", escape(path), kind);
-    }
-    Ok(())
-}
-
-fn specifications() -> impl Strategy<Value = Vec<u8>> {
-    const PARTS: &[&str] = &[
-        "/a", "/a", "/b", "/ab", "/a\\.b", "/.*", "/[^/]+", "(/.*)?", "/a?", "/*", "(a|/b)", "\\-",
-        "/[ab]", "x",
-    ];
-    const KINDS: &[&str] = &["", "", "", "--", "-d", "-l"];
-    const CONTEXTS: &[&str] = &["u:r:t1", "u:r:t2", "u:r:t3", "<<none>>"];
-    let regex = vec(select(PARTS), 1..4).prop_map(|parts| parts.concat());
-    vec((regex, select(KINDS), select(CONTEXTS)), 0..8).prop_map(|lines| {
-        let line = |(regex, kind, context)| format!("{regex}\t{kind}\t{context}\n");
-        lines.into_iter().map(line).collect::<String>().into_bytes()
-    })
-}
-
-fn aliases() -> impl Strategy<Value = Vec<u8>> {
-    const PATHS: &[&str] = &["/", "/a", "/b", "/a/b", "/ab", "/a/"];
-    vec((select(PATHS), select(PATHS)), 0..4).prop_map(|lines| {
-        let line = |(from, to)| format!("{from} {to}\n");
-        lines.into_iter().map(line).collect::<String>().into_bytes()
-    })
-}
-
-fn questions() -> impl Strategy<Value = Vec<Question>> {
-    let byte = select(b"//////aaaaaabbbb.-\n\xff1x\\|][{}".as_slice());
-    let path = vec(byte, 0..8).prop_map(|rest| [b"/", &*rest].concat());
-    vec((path, select(&KINDS[..3])), 40)
 }
 
 fn full() -> bool {

@@ -20,8 +20,6 @@ use std::str::FromStr;
 use anyhow::{Context as _, Result, bail};
 use ostree::gio;
 
-use crate::digest::Digest;
-
 pub use commit::CommitSpec;
 pub use error::RepoError;
 pub use transaction::{Statistics, Transaction};
@@ -177,15 +175,6 @@ impl Repo {
             }
         }
         Ok(())
-    }
-
-    /// The commit that `name` points to.
-    pub fn resolve_ref(&self, name: &str) -> Result<Option<Digest>> {
-        let context = || format!("resolving the ref {name} in {}", self.path.display());
-        let commit = self.inner.resolve_rev(name, true).with_context(context)?;
-        commit
-            .map(|hex| Digest::from_hex(&hex).with_context(context))
-            .transpose()
     }
 
     /// Can `name` become a ref? Refs are files, so none can lie below another.

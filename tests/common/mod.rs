@@ -4,18 +4,12 @@
 #![allow(dead_code)]
 
 pub mod image;
+mod program;
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// `import-oci`, untouched by the environment of the tests.
-pub fn import_oci() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_import-oci"));
-    for variable in ["OSTREE_REPO", "RUST_LOG", "SOURCE_DATE_EPOCH"] {
-        command.env_remove(variable);
-    }
-    command
-}
+pub use program::{import_oci, not_run};
 
 /// `import-oci --repo REPO SOURCE`.
 pub fn import(repo: &Path, source: &str) -> Command {
@@ -41,12 +35,6 @@ pub fn output(command: &mut Command) -> Output {
     command
         .output()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"))
-}
-
-/// Says that a case cannot be tried here. Where all are expected to be, that is a failure.
-pub fn not_run(why: &str) {
-    assert!(std::env::var_os("CI").is_none(), "not run: {why}");
-    eprintln!("not run: {why}");
 }
 
 /// What a command wrote to its standard output.

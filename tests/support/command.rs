@@ -1,5 +1,5 @@
 //! Programs that tests run: the command under test, and those that judge it.
-#![allow(dead_code, reason = "no test target uses all of it")]
+#![allow(dead_code, unused_imports, reason = "no test target uses all of it")]
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -9,16 +9,12 @@ use tempfile::TempDir;
 
 use super::schema;
 
-/// The command under test, without what the environment would tell it.
-pub fn import_oci() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_import-oci"));
-    for variable in ["OSTREE_REPO", "RUST_LOG", "SOURCE_DATE_EPOCH"] {
-        command.env_remove(variable);
-    }
-    command
-}
+#[path = "../common/program.rs"]
+mod program;
+pub use program::{import_oci, not_run};
 
 /// The arguments that import `source` into the repo `repo`, which is made with this mode if it is
+/// not there.
 pub fn import_arguments(repo: &Path, mode: &str, source: &str) -> Vec<String> {
     vec![
         format!("--repo={}", repo.display()),
@@ -84,12 +80,6 @@ pub fn run(command: &mut Command) -> Output {
 /// A directory on the file system of `target`, which is as real as repos and xattrs want it.
 pub fn scratch() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
-}
-
-/// Says that a test cannot run. Where `CI` is set that is a failure.
-pub fn not_run(why: &str) {
-    println!("not run: {why}");
-    assert!(std::env::var_os("CI").is_none(), "not run: {why}");
 }
 
 pub fn is_root() -> bool {

@@ -25,6 +25,7 @@ use crate::label;
 use crate::layer;
 use crate::object::Plan;
 use crate::outcome::{Imported, JSON_VERSION, LayerSummary, SelinuxSummary, TreeSummary};
+use crate::packages::Packages;
 use crate::progress::{Progress, Stage};
 use crate::publish;
 use crate::repo::{CommitSpec, Repo};
@@ -69,6 +70,7 @@ pub fn import(
     // source → layer → tree → fixup
     let spools = repo.spool_directory();
     let prepared = prepare(source, &spools, options, progress, &mut report)?;
+    report.refuse_fatal()?;
     let Prepared { tree, bodies, .. } = prepared;
     let kernel = commit::find_kernel(&tree)?;
 
@@ -149,7 +151,7 @@ pub struct Prepared {
 }
 
 /// The first half of the pipeline: reads and verifies all of `source` once, merges its layers and
-/// applies the fixups. File bodies wait in unlinked files in the directory `spools`.
+/// applies the fixups; what keeps the image from booting is a fatal line of `report`. File bodies wait in unlinked files in the directory `spools`.
 ///
 /// # Errors
 /// As [`import`].
@@ -169,6 +171,7 @@ pub fn prepare(
 
     // tree → fixup
     let mut image = Image {
+        packages: Packages::read(&prepared.tree, &prepared.bodies, spools)?,
         tree: prepared.tree,
         bodies: prepared.bodies,
         options: options.fixups.clone(),

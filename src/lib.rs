@@ -18,6 +18,7 @@ pub mod layer;
 pub mod metadata;
 pub mod object;
 pub mod outcome;
+pub mod packages;
 mod parallel;
 pub mod path;
 pub mod progress;

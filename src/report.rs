@@ -1,5 +1,7 @@
 //! What an import changed, dropped or noticed: one line each, nothing silent.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::path::ImagePath;
@@ -18,16 +20,19 @@ pub enum Action {
     Dropped,
     /// Nothing was changed, but the reader should know.
     Warning,
+    /// What lies there keeps the system from booting, or cannot be decided without the user.
+    Fatal,
 }
 
-impl std::fmt::Display for Action {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Added => "added",
             Self::Changed => "changed",
             Self::Moved => "moved",
             Self::Dropped => "dropped",
             Self::Warning => "warning",
+            Self::Fatal => "fatal",
         })
     }
 }
@@ -44,6 +49,9 @@ pub struct Note {
     pub path: ImagePath,
     /// What and why, in words.
     pub detail: String,
+    /// What to do about it, in words, where there is something to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
 }
 
 /// Every note of an import, in the order they were made.
@@ -67,7 +75,51 @@ impl Report {
             action,
             path: path.clone(),
             detail: detail.into(),
+            fix: None,
         });
+    }
+
+    /// Adds a [`Action::Warning`] that says what to do.
+    pub fn advise(
+        &mut self,
+        by: &'static str,
+        path: &ImagePath,
+        detail: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.note(by, Action::Warning, path, detail);
+        self.give_fix(fix);
+    }
+
+    /// Adds an [`Action::Fatal`]: the image becomes no commit unless its author or an option does
+    /// what `fix` says.
+    pub fn fatal(
+        &mut self,
+        by: &'static str,
+        path: &ImagePath,
+        reason: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.note(by, Action::Fatal, path, reason);
+        self.give_fix(fix);
+    }
+
+    fn give_fix(&mut self, fix: impl Into<String>) {
+        let note = self.notes.last_mut().expect("a note was just added");
+        note.fix = Some(fix.into());
+    }
+
+    /// Everything that keeps the image from becoming a commit, as one error.
+    ///
+    /// # Errors
+    /// There is a [`Action::Fatal`] line.
+    pub fn refuse_fatal(&self) -> Result<(), Unbootable> {
+        let fatal = |note: &&Note| note.action == Action::Fatal;
+        let faults: Vec<_> = self.notes.iter().filter(fatal).cloned().collect();
+        match faults.is_empty() {
+            true => Ok(()),
+            false => Err(Unbootable { faults }),
+        }
     }
 
     /// The lines.
@@ -80,3 +132,26 @@ impl Report {
         self.notes.append(&mut other.notes);
     }
 }
+
+/// The image cannot become a commit that boots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unbootable {
+    /// Why: the [`Action::Fatal`] lines.
+    pub faults: Vec<Note>,
+}
+
+impl fmt::Display for Unbootable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.faults.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            let Note { path, detail, .. } = fault;
+            write!(f, "{separator}{path}: {detail}")?;
+            if let Some(fix) = &fault.fix {
+                write!(f, " ({fix})")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Unbootable {}

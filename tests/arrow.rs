@@ -24,6 +24,7 @@ const ARROW: &[&str] = &[
     "source",
     "layer",
     "tree",
+    "packages",
     "fixup",
     "label",
     "object",

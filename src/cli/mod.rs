@@ -104,6 +104,42 @@ impl SourceArgs {
 /// How layers are merged and the tree is repaired.
 #[derive(Debug, Args)]
 struct TreeArgs {
+    /// How far the declarations of packages are believed over what the image holds.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    repair: fixup::Repair,
+
+    /// How system users and groups reach hosts, whose /etc/passwd is their own.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    users: fixup::Users,
+
+    /// The version of the kernel to keep where the image has several.
+    #[arg(long, value_name = "VERSION")]
+    kernel: Option<String>,
+
+    /// Import an image without a kernel; it will not boot.
+    #[arg(long, conflicts_with = "kernel")]
+    no_kernel: bool,
+
+    /// Import an image whose kernel has no initramfs.
+    #[arg(long)]
+    allow_no_initramfs: bool,
+
+    /// What is asked of the initramfs.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    initramfs: fixup::Initramfs,
+
+    /// What becomes of the content of /var.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    var: fixup::Var,
+
+    /// Put the databases of packages where rpm-ostree looks for them.
+    #[arg(long)]
+    rpm_ostree_compat: bool,
+
+    /// What becomes of the top-level directories that hold a host's own data.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    layout: fixup::Layout,
+
     /// Which file wins where /etc and /usr/etc of the image differ.
     #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
     etc_conflict: fixup::EtcConflict,
@@ -135,6 +171,16 @@ fn import_options(source: &SourceArgs, tree: &TreeArgs) -> Result<ImportOptions>
             ..MergeOptions::default()
         },
         fixups: FixupOptions {
+            repair: tree.repair,
+            users: tree.users,
+            earlier_accounts: None,
+            kernel: tree.kernel.clone(),
+            no_kernel: tree.no_kernel,
+            allow_no_initramfs: tree.allow_no_initramfs,
+            initramfs: tree.initramfs,
+            var: tree.var,
+            rpm_ostree_compat: tree.rpm_ostree_compat,
+            layout: tree.layout,
             etc_conflict: tree.etc_conflict,
             skip: tree.skip_fixup.clone(),
         },

@@ -35,6 +35,14 @@ impl Fixup for MoveEtc {
         "move /etc to /usr/etc, where ostree keeps defaults"
     }
 
+    fn reason(&self) -> &'static str {
+        "A host's /etc is its own: ostree merges the defaults of a commit, in /usr/etc, into it."
+    }
+
+    fn options(&self) -> &'static [&'static str] {
+        &["--etc-conflict=error (default), etc or usr-etc"]
+    }
+
     fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
         let etc = ImagePath::root().join(b"etc");
         let usr_etc = ImagePath::root().join(b"usr").join(b"etc");

@@ -3,19 +3,34 @@
 //! A fixup is a pure function on an [`Image`]: no disk, no process. It is idempotent, and
 //! whatever it does is a line of the report.
 
+mod accounts;
+mod container_leftovers;
 mod etc;
+mod initramfs;
+mod kernel;
+mod ostree_base;
+mod permissions;
+mod pyc;
+mod selinux_subs;
 mod special_files;
 mod toplevel;
+mod var;
 mod xattrs;
 
 use anyhow::{Context as _, Result};
 
 use crate::bodies::Bodies;
+use crate::packages::{AccountDatabase, Packages};
 use crate::path::ImagePath;
 use crate::report::{Action, Report};
 use crate::tree::Tree;
 
+pub use accounts::Users;
 pub use etc::EtcConflict;
+pub use initramfs::Initramfs;
+pub use permissions::Repair;
+pub use toplevel::Layout;
+pub use var::Var;
 
 /// An image on its way to a commit.
 #[derive(Debug)]
@@ -24,6 +39,8 @@ pub struct Image {
     pub tree: Tree,
     /// The content of its files.
     pub bodies: Bodies,
+    /// What the packages of the merged tree declare.
+    pub packages: Packages,
     /// What the user chose.
     pub options: FixupOptions,
 }
@@ -31,6 +48,26 @@ pub struct Image {
 /// What a user can choose about fixups.
 #[derive(Debug, Clone, Default)]
 pub struct FixupOptions {
+    /// How far packages are believed over the image.
+    pub repair: Repair,
+    /// How system accounts reach hosts.
+    pub users: Users,
+    /// The accounts of an earlier commit, whose ids are kept.
+    pub earlier_accounts: Option<AccountDatabase>,
+    /// The version of the kernel to keep where there are several.
+    pub kernel: Option<String>,
+    /// Is an image without a kernel all right?
+    pub no_kernel: bool,
+    /// Is a kernel without an initramfs all right?
+    pub allow_no_initramfs: bool,
+    /// What is asked of the initramfs.
+    pub initramfs: Initramfs,
+    /// What becomes of `/var`.
+    pub var: Var,
+    /// Do the databases of packages lie where rpm-ostree looks for them?
+    pub rpm_ostree_compat: bool,
+    /// What becomes of top-level directories.
+    pub layout: Layout,
     /// Which of `/etc` and `/usr/etc` wins where both hold a path.
     pub etc_conflict: EtcConflict,
     /// Names of fixups that are left out.
@@ -45,7 +82,17 @@ pub trait Fixup: Sync {
     /// One line for the help.
     fn summary(&self) -> &'static str;
 
-    /// Repairs `image`; each change is a note of `report`. An error names the path and the way out.
+    /// Why a system does not boot, or not well, without it: one sentence for the documentation.
+    fn reason(&self) -> &'static str;
+
+    /// The options of the command that shape it, with their defaults.
+    fn options(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Repairs `image`; each change is a note of `report`. What keeps the
+    /// image from booting is a fatal note with the way out, after which the fixup goes on or leaves
+    /// the tree as it is; an error is for what cannot be read.
     fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()>;
 }
 
@@ -53,8 +100,17 @@ pub trait Fixup: Sync {
 pub const FIXUPS: &[&dyn Fixup] = &[
     &special_files::SpecialFiles,
     &xattrs::CleanXattrs,
+    &container_leftovers::ContainerLeftovers,
+    &ostree_base::OstreeBase,
+    &permissions::Permissions,
+    &accounts::Accounts,
+    &kernel::Kernel,
+    &initramfs::CheckInitramfs,
+    &var::MoveVar,
     &toplevel::Toplevel,
     &etc::MoveEtc,
+    &selinux_subs::SelinuxSubs,
+    &pyc::Pyc,
 ];
 
 /// Applies all of [`FIXUPS`] that [`FixupOptions::skip`] does not name.
@@ -98,7 +154,9 @@ mod testing {
         options: FixupOptions,
     ) -> Result<(Vec<String>, Vec<String>)> {
         let (tree, bodies) = layers.merge();
+        let scratch = tempfile::tempdir()?;
         let mut image = Image {
+            packages: Packages::read(&tree, &bodies, scratch.path())?,
             tree,
             bodies,
             options,
@@ -141,6 +199,7 @@ mod tests {
         let mut image = Image {
             tree,
             bodies,
+            packages: Packages::default(),
             options: FixupOptions {
                 skip: names.iter().map(|&n| n.to_owned()).collect(),
                 ..FixupOptions::default()

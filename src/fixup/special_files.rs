@@ -26,6 +26,10 @@ impl Fixup for SpecialFiles {
         "drop devices, FIFOs and sockets; quote overlayfs whiteouts"
     }
 
+    fn reason(&self) -> &'static str {
+        "OSTree holds regular files, directories and symbolic links, and nothing else."
+    }
+
     fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
         let mut found = Vec::new();
         for (path, id) in image.tree.walk() {

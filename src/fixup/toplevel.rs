@@ -8,6 +8,19 @@ use crate::path::ImagePath;
 use crate::report::{Action, Report};
 use crate::tree::{Content, Inode};
 
+/// What becomes of the top-level directories that hold a host's own data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Layout {
+    /// Those that lie in `/var` on an ostree system become links; `/opt` and `/usr/local` with content
+    /// stay.
+    #[default]
+    Auto,
+    /// As `auto`, and `/opt` and `/usr/local` become links where they are empty.
+    Strict,
+    /// All stay as they are.
+    Keep,
+}
+
 /// Empties and makes the API directories, makes `/sysroot`, and links `/ostree` into it.
 #[derive(Debug)]
 pub struct Toplevel;
@@ -29,6 +42,14 @@ impl Fixup for Toplevel {
 
     fn summary(&self) -> &'static str {
         "empty /dev, /proc, /run, /sys and /tmp; make /sysroot and the /ostree link"
+    }
+
+    fn reason(&self) -> &'static str {
+        "A deployment is mounted read-only, and what must be writable or is a mount point has its place elsewhere."
+    }
+
+    fn options(&self) -> &'static [&'static str] {
+        &["--layout=auto (default), strict or keep"]
     }
 
     fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {

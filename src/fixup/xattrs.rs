@@ -33,6 +33,10 @@ impl Fixup for CleanXattrs {
          system holds"
     }
 
+    fn reason(&self) -> &'static str {
+        "They mean something only where the image was built, or come back from a file system other than they went there."
+    }
+
     fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
         let mut seen = HashSet::new();
         let with_xattrs: Vec<_> = image

@@ -53,6 +53,10 @@ check: $(cargo_deny)/bin/cargo-deny ## format, lints, docs, dependencies, unit t
 	@$(stage) deny $< --workspace check licenses bans sources
 	@$(stage) "unit tests" cargo test --workspace --lib --locked
 
+.PHONY: docs
+docs: ## write the table of docs/fixups.md anew
+	@IMPORT_OCI_WRITE_DOCS=1 $(stage) docs cargo test --quiet --locked --test docs
+
 .PHONY: advisories
 advisories: $(cargo_deny)/bin/cargo-deny ## known vulnerabilities of the dependencies; fetches their database
 	@$(stage) advisories $< --workspace check advisories

@@ -26,6 +26,7 @@ use crate::layer;
 use crate::object::Plan;
 use crate::outcome::{Imported, JSON_VERSION, LayerSummary, SelinuxSummary, TreeSummary};
 use crate::packages::Packages;
+use crate::path::ImagePath;
 use crate::progress::{Progress, Stage};
 use crate::publish;
 use crate::repo::{CommitSpec, Repo};
@@ -133,6 +134,29 @@ pub fn import(
         kernel,
         notes: report,
     })
+}
+
+/// Goes as far as an import does before it writes: what it would change, what the image's author
+/// should know, and what keeps the image from becoming a commit that boots. File bodies wait in
+/// unlinked files in the directory `spools`.
+///
+/// # Errors
+/// The image cannot be read, or is not what its digests say.
+pub fn check(
+    source: Source,
+    spools: &Path,
+    options: &ImportOptions,
+    progress: &dyn Progress,
+) -> Result<Report> {
+    let mut report = Report::default();
+    let Prepared { tree, bodies, .. } = prepare(source, spools, options, progress, &mut report)?;
+    let planned = label::label_tree(&tree, &bodies, &mut report)
+        .and_then(|labels| Plan::new(&tree, &labels.of_paths()));
+    if let Err(error) = planned {
+        let fix = "change it in the image";
+        report.fatal("commit", &ImagePath::root(), format!("{error:#}"), fix);
+    }
+    Ok(report)
 }
 
 /// An image or an unpacked root, merged and repaired.

@@ -11,6 +11,7 @@ pub mod compression;
 pub mod contract;
 pub mod digest;
 pub mod entry;
+pub mod findings;
 pub mod fixup;
 pub mod import;
 pub mod label;

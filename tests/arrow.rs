@@ -18,6 +18,7 @@ const ARROW: &[&str] = &[
     "entry",
     "tar_format",
     "report",
+    "findings",
     "progress",
     "parallel",
     "contract",

@@ -1,5 +1,6 @@
 //! The command line: one file a verb. Nothing else prints.
 
+mod check;
 mod import;
 mod labels;
 mod progress;
@@ -41,12 +42,14 @@ struct Cli {
     output: OutputArgs,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage; 130 interrupted and \
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, or checked and would not boot, 2 wrong usage; 130 interrupted and \
     143 terminated, as shells tell it. After anything but 0 the repo's refs are as before, unless \
     the error says that the import is done.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Tell whether an image would boot, and what an import would change; write nothing.
+    Check(check::CheckArgs),
     /// Show which SELinux context paths of an image get, and which line of its policy says so.
     Labels(labels::LabelsArgs),
 }
@@ -204,12 +207,14 @@ fn fixup_names() -> clap::builder::PossibleValuesParser {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let done = |()| ExitCode::SUCCESS;
     let result = start_logging(cli.output).and_then(|()| match cli.verb {
-        Some(Verb::Labels(args)) => labels::run(&args, cli.output),
-        None => import::run(&cli.import, cli.output),
+        Some(Verb::Check(args)) => check::run(&args, cli.output),
+        Some(Verb::Labels(args)) => labels::run(&args, cli.output).map(done),
+        None => import::run(&cli.import, cli.output).map(done),
     });
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let line = one_line(&format!("{error:#}"));

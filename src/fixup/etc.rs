@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::{Fixup, Image, drop_subtree};
 use crate::bodies::{Bodies, BodyId};
@@ -56,7 +56,11 @@ impl Fixup for MoveEtc {
                 report.note(self.name(), Action::Dropped, &etc, "link to /usr/etc");
                 return Ok(());
             }
-            _ => bail!("/etc is not a directory"),
+            _ => {
+                let fix = "make it a directory";
+                report.fatal(self.name(), &etc, "not a directory", fix);
+                return Ok(());
+            }
         }
         self.warn_of_links(image, &etc, report);
         match image
@@ -75,7 +79,11 @@ impl Fixup for MoveEtc {
                 report.note(self.name(), Action::Moved, &etc, detail);
                 return Ok(());
             }
-            Some(None) => bail!("/usr/etc is not a directory"),
+            Some(None) => {
+                let fix = "make it a directory, or remove it";
+                report.fatal(self.name(), &usr_etc, "not a directory", fix);
+                return Ok(());
+            }
         }
         image.tree.remove(&etc);
         image.tree.link(&usr_etc, id).context("moving /etc")?;
@@ -161,7 +169,10 @@ impl MoveEtc {
         report: &mut Report,
     ) -> Result<()> {
         match image.options.etc_conflict {
-            EtcConflict::Error => bail!("{from} and {to} differ; {CHOOSE}"),
+            EtcConflict::Error => {
+                let reason = format!("differs from {to}");
+                report.fatal(self.name(), from, reason, CHOOSE);
+            }
             EtcConflict::Etc => {
                 drop_subtree(&mut image.tree, to, self.name(), "/etc has it too", report);
                 image.tree.link(to, source)?;
@@ -315,11 +326,8 @@ mod tests {
             };
             run(&MoveEtc, conflict(), options)
         };
-        let error = with(EtcConflict::Error).unwrap_err().to_string();
-        assert!(
-            error.contains("/etc/x") && error.contains("--etc-conflict"),
-            "{error}"
-        );
+        let (_, notes) = with(EtcConflict::Error).unwrap();
+        assert_eq!(notes, ["fatal /etc/x", "moved /etc"]);
         let (tree, notes) = with(EtcConflict::Etc).unwrap();
         assert_eq!(tree[2..], ["/usr/etc/x/ 755", "/usr/etc/x/a 644 \"etc\""]);
         assert_eq!(notes, ["dropped /usr/etc/x", "moved /etc"]);
@@ -356,8 +364,23 @@ mod tests {
     }
 
     #[test]
+    fn other_kinds_are_refused() {
+        for (layers, fault) in [
+            (Layers::new().file("etc", ""), "fatal /etc"),
+            (
+                Layers::new().file("etc/x", "").file("usr/etc", ""),
+                "fatal /usr/etc",
+            ),
+        ] {
+            let (_, notes) = run(&MoveEtc, layers, FixupOptions::default()).unwrap();
+            assert_eq!(notes, [fault]);
+        }
+    }
+
+    #[test]
     fn same_size_is_not_same_content() {
         let layers = Layers::new().file("etc/x", "abc").file("usr/etc/x", "abd");
-        assert!(run(&MoveEtc, layers, FixupOptions::default()).is_err());
+        let (_, notes) = run(&MoveEtc, layers, FixupOptions::default()).unwrap();
+        assert_eq!(notes, ["fatal /etc/x", "moved /etc"]);
     }
 }

@@ -143,6 +143,9 @@ fn drop_subtree(
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod testing {
     use super::*;
     use crate::testing::{Layers, list};

@@ -1,7 +1,7 @@
 //! Devices, FIFOs and sockets cannot live in ostree: a booted system makes them in `/dev`, `/run`
 //! and by tmpfiles.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::{Fixup, Image};
 use crate::metadata::Special;
@@ -37,9 +37,9 @@ impl Fixup for SpecialFiles {
             if let Content::Special(special) = inode.content {
                 found.push((path, special, inode.metadata.clone()));
             } else if is_foreign_quote(&path, inode) {
-                bail!(
-                    "{path}: ostree would turn this file into an overlayfs whiteout when it deploys; rename it"
-                );
+                let reason =
+                    "ostree would turn this file into an overlayfs whiteout when it deploys";
+                report.fatal(self.name(), &path, reason, "rename it");
             }
         }
         for (path, special, metadata) in found {
@@ -105,10 +105,7 @@ mod tests {
     #[test]
     fn refuses_a_name_that_means_something_else() {
         let layers = Layers::new().file("a/.ostree-wh.b", "content");
-        let error = run(&SpecialFiles, layers, FixupOptions::default()).unwrap_err();
-        assert!(
-            error.to_string().starts_with("/a/.ostree-wh.b: "),
-            "{error}"
-        );
+        let (_, notes) = run(&SpecialFiles, layers, FixupOptions::default()).unwrap();
+        assert_eq!(notes, ["fatal /a/.ostree-wh.b"]);
     }
 }

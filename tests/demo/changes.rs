@@ -1,4 +1,5 @@
-//! What the README promises to change in a tree, done once more to a listing.
+//! What three of the fixups change in a tree, done once more to a listing. The others have tests of
+//! their own, and [`crate::repaired`] sees to it that none of them changes anything in silence.
 
 use std::collections::BTreeSet;
 
@@ -8,6 +9,9 @@ use crate::support::listing::{Kind, Listing, Node, is_below};
 
 /// What was done: by whom, what, where.
 pub type Note = (&'static str, &'static str, String);
+
+/// The fixups that [`change`] knows.
+pub const KNOWN: [&str; 3] = ["special-files", "xattrs", "etc"];
 
 /// A tree and how it came to be.
 #[derive(Debug)]
@@ -24,7 +28,6 @@ pub fn change(tree: Listing) -> Changed {
     };
     changed.special_files();
     changed.xattrs();
-    changed.toplevel();
     changed.etc();
     changed
 }
@@ -54,28 +57,6 @@ impl Changed {
         }
     }
 
-    fn toplevel(&mut self) {
-        for (name, mode) in [
-            ("boot", 0o755),
-            ("dev", 0o755),
-            ("proc", 0o755),
-            ("run", 0o755),
-            ("sys", 0o755),
-            ("sysroot", 0o755),
-            ("tmp", 0o1777),
-            ("var", 0o755),
-        ] {
-            self.add(name, Node::directory(mode));
-        }
-        self.add("ostree", Node::symlink(b"sysroot/ostree"));
-        for name in ["dev", "proc", "run", "sys", "sysroot", "tmp"] {
-            for path in self.paths(|path, _| is_below(path, name.as_bytes())) {
-                self.tree.remove(&path);
-                self.note("toplevel", "dropped", &path);
-            }
-        }
-    }
-
     fn etc(&mut self) {
         assert!(
             !self.tree.contains_key(&b"usr/etc"[..]),
@@ -86,13 +67,6 @@ impl Changed {
             self.tree.insert([b"usr/", &*path].concat(), node);
         }
         self.note("etc", "moved", b"etc");
-    }
-
-    fn add(&mut self, name: &str, node: Node) {
-        if !self.tree.contains_key(name.as_bytes()) {
-            self.tree.insert(name.into(), node);
-            self.note("toplevel", "added", name.as_bytes());
-        }
     }
 
     fn paths(&self, wanted: impl Fn(&[u8], &Node) -> bool) -> Vec<Vec<u8>> {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::support::command::{import_oci, run, text};
 use crate::support::listing::{Kind, Node, read_commit};
-use crate::{Imported, Unpacked, demo, small};
+use crate::{Imported, Unpacked, demo, known_fixups_alone, small};
 
 #[test]
 fn of_the_demo_image() {
@@ -231,6 +231,7 @@ fn in_commit(path: &str) -> String {
 fn labels(image: &Imported, options: &[&str], paths: &[&str]) -> String {
     let output = run(import_oci()
         .args(["labels", "--quiet", &image.source])
+        .args(known_fixups_alone())
         .args(options)
         .args(paths));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");

@@ -8,6 +8,7 @@
 mod changes;
 mod labels;
 mod other_ways;
+mod repaired;
 mod tree;
 
 #[path = "../support"]
@@ -23,8 +24,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use import_oci::fixup::FIXUPS;
 use serde_json::Value;
-use support::command::{import, is_root, not_run, run, scratch};
+use support::command::{is_root, not_run, run, scratch};
 use support::layout::specimen;
 use support::listing::{Directory, read_directory};
 use tempfile::TempDir;
@@ -74,6 +76,23 @@ fn small() -> (TempDir, Imported) {
     let source = specimen().write(&directory.path().join("image"));
     let imported = Imported::new(directory.path().to_owned(), source);
     (directory, imported)
+}
+
+/// Leaves out all fixups but those that [`changes`] knows.
+fn known_fixups_alone() -> Vec<String> {
+    FIXUPS
+        .iter()
+        .filter(|fixup| !changes::KNOWN.contains(&fixup.name()))
+        .map(|fixup| format!("--skip-fixup={}", fixup.name()))
+        .collect()
+}
+
+/// Imports with no other fixups.
+fn import(repo: &Path, mode: &str, source: &str, options: &[&str]) -> Value {
+    let mut all = known_fixups_alone();
+    all.extend(options.iter().map(|&option| option.to_owned()));
+    let all: Vec<_> = all.iter().map(String::as_str).collect();
+    support::command::import(repo, mode, source, &all)
 }
 
 impl Imported {

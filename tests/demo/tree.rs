@@ -7,10 +7,10 @@ use std::process::Command;
 use import_oci::path::escape;
 use serde_json::Value;
 
-use crate::changes::{Changed, Note, change};
-use crate::support::command::{fsck, import, is_root, not_run, run, text};
+use crate::changes::{Changed, KNOWN, Note, change};
+use crate::support::command::{fsck, is_root, not_run, run, text};
 use crate::support::listing::{Kind, Listing, assert_equal, read_commit, read_directory};
-use crate::{Imported, demo, small};
+use crate::{Imported, demo, import, small};
 
 /// Who may notice oddities of the image without changing anything, besides the fixups.
 const READERS: [&str; 3] = ["layer", "merge", "label"];
@@ -104,7 +104,7 @@ fn told(json: &Value) -> BTreeSet<Note> {
             println!("{by}: {path}: {}", text(note, "/detail"));
         } else {
             told.insert((
-                known(&["special-files", "xattrs", "toplevel", "etc"], by),
+                known(&KNOWN, by),
                 known(&["added", "changed", "moved", "dropped"], action),
                 path.to_owned(),
             ));
@@ -135,10 +135,6 @@ fn check_words(note: &Value, image: &Listing) {
                 .keys()
                 .any(|name| detail.contains(&escape(name)));
             assert!(named, "{note}, but it is a {node}");
-        }
-        ("toplevel", node) => {
-            let added = note["action"] == "added";
-            assert_eq!(added, node.is_none(), "{note}");
         }
         ("etc", Some(_)) => assert!(Path::new(path).starts_with("/etc"), "{note}"),
         // Of paths of the commit, and compared with it among the labels.

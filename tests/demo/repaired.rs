@@ -1,0 +1,125 @@
+//! The demo image with all fixups, as a user imports it: nothing is changed in silence, and a checkout
+//! of the commit has nothing left to change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use import_oci::path::escape;
+use serde_json::Value;
+
+use crate::support::command::{fsck, import, is_root, not_run, run, scratch, text};
+use crate::support::listing::{Listing, read_commit};
+use crate::{Imported, demo};
+
+/// The initramfs of the demo image knows nothing of ostree; making one is another test's business.
+const OPTIONS: &[&str] = &["--initramfs=keep"];
+
+#[test]
+fn every_difference_is_told() {
+    let Some((demo, unpacked)) = demo().and_then(|demo| Some((demo, demo.unpacked()?))) else {
+        return;
+    };
+    let directory = scratch();
+    let repo = directory.path().join("repo");
+    let json = import(&repo, "bare-user", &demo.source, OPTIONS);
+    fsck(&repo);
+    let before = by_host_path(&unpacked.found.listing);
+    let after = by_host_path(&read_commit(&repo, text(&json, "/commit")).listing);
+    let told = changed_paths(&json);
+    let mut untold = Vec::new();
+    for path in before.keys().chain(after.keys()) {
+        let same = before.get(path) == after.get(path);
+        if !same && !is_told(path, &told) {
+            untold.push(path.clone());
+        }
+    }
+    assert!(untold.is_empty(), "{untold:#?}");
+}
+
+#[test]
+fn a_checkout_has_nothing_left_to_change() {
+    let Some(demo) = demo() else {
+        return;
+    };
+    if !is_root() {
+        return not_run("a checkout with owners takes root");
+    }
+    again(demo, &[]);
+    again(demo, &["--var=keep", "--layout=strict"]);
+}
+
+/// Imports a checkout of the commit: the same tree, and what is still to say is what was said of the
+/// image and no change.
+fn again(demo: &Imported, options: &[&str]) {
+    let options = &[OPTIONS, options].concat();
+    let directory = scratch();
+    let repo = directory.path().join("repo");
+    let first = import(&repo, "bare", &demo.source, options);
+    let checkout = directory.path().join("checkout");
+    run(Command::new("ostree")
+        .arg(format!("--repo={}", repo.display()))
+        .args(["checkout", "--require-hardlinks", text(&first, "/commit")])
+        .arg(&checkout));
+    let source = format!("rootfs:{}", checkout.display());
+    let second = import(&repo, "bare", &source, options);
+    assert_eq!(changes(&second), Vec::<&Value>::new());
+    // Equal files of an image are names of one file in a checkout, so sizes are not the same.
+    for root in ["dirtree", "dirmeta"] {
+        assert_eq!(second["tree"][root], first["tree"][root]);
+    }
+    assert_eq!(findings(&second), findings(&first));
+}
+
+/// A listing by the paths of the host: `/etc` is where `/usr/etc` was. Without labels.
+fn by_host_path(listing: &Listing) -> BTreeMap<String, String> {
+    let nodes = listing.iter().map(|(path, node)| {
+        let mut node = node.clone();
+        node.xattrs.remove(&b"security.selinux"[..]);
+        (
+            host_path(&format!("/{}", escape(path))),
+            format!("{node:?}"),
+        )
+    });
+    nodes.collect()
+}
+
+fn host_path(path: &str) -> String {
+    match path.strip_prefix("/usr/etc") {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("/etc{rest}"),
+        _ => path.to_owned(),
+    }
+}
+
+fn changed_paths(json: &Value) -> BTreeSet<String> {
+    let notes = changes(json).into_iter();
+    let paths = notes.map(|note| host_path(text(note, "/path")));
+    // That it moved says nothing of what lies in it.
+    paths.filter(|path| path != "/etc").collect()
+}
+
+/// Does a line of the report name `path` or what it lies in?
+fn is_told(path: &str, told: &BTreeSet<String>) -> bool {
+    let ends = path.char_indices().filter(|&(at, c)| at > 0 && c == '/');
+    let parents = ends.map(|(at, _)| &path[..at]);
+    parents.chain([path]).any(|path| told.contains(path))
+}
+
+/// The lines of the report that say that something is another than it was.
+fn changes(json: &Value) -> Vec<&Value> {
+    let notes = json["notes"].as_array().unwrap().iter();
+    notes.filter(|note| note["action"] != "warning").collect()
+}
+
+/// What is left to say, by the paths of the host. What was odd about layers is not seen any more.
+fn findings(json: &Value) -> BTreeSet<String> {
+    let notes = json["notes"].as_array().unwrap().iter();
+    notes
+        .filter(|note| {
+            note["action"] == "warning" && note["by"] != "layer" && note["by"] != "merge"
+        })
+        .map(|note| {
+            let [by, path, detail] = ["/by", "/path", "/detail"].map(|field| text(note, field));
+            format!("{by} {} {detail}", host_path(path))
+        })
+        .collect()
+}

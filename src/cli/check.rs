@@ -64,9 +64,10 @@ fn print(checked: &Checked, all: bool, out: &mut impl Write) -> io::Result<()> {
     }
     let [fatal, warnings, repaired] =
         [Severity::Fatal, Severity::Warning, Severity::Repaired].map(count);
+    let plural = if warnings == 1 { "" } else { "s" };
     writeln!(
         out,
-        ": {fatal} fatal, {warnings} warnings, {repaired} repaired by an import"
+        ": {fatal} fatal, {warnings} warning{plural}, {repaired} repaired by an import"
     )?;
 
     let mut table = Table::new();

@@ -123,7 +123,7 @@ impl MoveEtc {
             };
             let both = (image.tree.children(source), image.tree.children(target));
             if let (Some(children), Some(_)) = both {
-                pending.extend(children.keys().map(|n| (from.join(n), to.join(n))));
+                pending.extend(children.keys().rev().map(|n| (from.join(n), to.join(n))));
                 self.merge_directory(image, &from, source, &to, target, report)?;
             } else if !same(image, source, target)? {
                 self.resolve_conflict(image, &from, source, &to, report)?;

@@ -13,6 +13,7 @@ pub mod digest;
 pub mod entry;
 pub mod fixup;
 pub mod import;
+pub mod initramfs;
 pub mod label;
 pub mod layer;
 pub mod metadata;

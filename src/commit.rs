@@ -3,7 +3,7 @@
 
 use std::io::Read as _;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use oci_spec::image::{ImageConfiguration, ImageManifest};
 use serde_json::json;
 
@@ -100,31 +100,6 @@ impl CommitText {
     }
 }
 
-/// The version of the kernel of a tree, if there is exactly one where ostree looks for it:
-/// a regular file `usr/lib/modules/VERSION/vmlinuz`.
-pub fn find_kernel(tree: &Tree) -> Result<Option<String>> {
-    let modules = ImagePath::root().join(b"usr").join(b"lib").join(b"modules");
-    let directory = tree.lookup(&modules).and_then(|id| tree.children(id));
-    let mut kernels = directory
-        .into_iter()
-        .flatten()
-        .filter(|&(_, &id)| {
-            let kernel = tree.children(id).and_then(|c| c.get(&b"vmlinuz"[..]));
-            kernel.is_some_and(|&id| matches!(tree.inode(id).content, Content::File { .. }))
-        })
-        .map(|(name, _)| name);
-    let (first, second) = (kernels.next(), kernels.next());
-    let (Some(version), None) = (first, second) else {
-        return Ok(None);
-    };
-    let version = std::str::from_utf8(version);
-    ensure!(
-        version.is_ok(),
-        "the version of the kernel in {modules} is not UTF-8"
-    );
-    Ok(version.ok().map(str::to_owned))
-}
-
 /// The architecture of an unpacked root in Go's words, read off the ELF header of its shell or its
 /// init; `unknown` where neither tells.
 pub fn find_architecture(tree: &Tree, bodies: &Bodies) -> &'static str {
@@ -179,25 +154,6 @@ fn architecture_of_elf(header: &[u8; 20]) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::testing::Layers;
-
-    #[test]
-    fn exactly_one_kernel_counts() {
-        let one = || {
-            Layers::new()
-                .file("usr/lib/modules/6.1/vmlinuz", "")
-                .dir("usr/lib/modules/5", 0o755)
-        };
-        for (layers, expected) in [
-            (Layers::new(), None),
-            (one(), Some("6.1")),
-            (one().file("usr/lib/modules/5/vmlinuz", ""), None),
-            (one().symlink("usr/lib/modules/5/vmlinuz", "x"), Some("6.1")),
-            (Layers::new().file("usr/lib/modules", ""), None),
-        ] {
-            let (tree, _) = layers.merge();
-            assert_eq!(find_kernel(&tree).unwrap().as_deref(), expected);
-        }
-    }
 
     #[test]
     fn a_root_has_a_manifest_of_its_own() {

@@ -73,7 +73,7 @@ pub fn import(
     let prepared = prepare(source, &spools, options, progress, &mut report)?;
     report.refuse_fatal()?;
     let Prepared { tree, bodies, .. } = prepared;
-    let kernel = commit::find_kernel(&tree)?;
+    let kernel = fixup::find_kernel(&tree)?;
 
     // fixup → label
     let labels = label::label_tree(&tree, &bodies, &mut report)?;

@@ -14,6 +14,7 @@ pub mod entry;
 pub mod findings;
 pub mod fixup;
 pub mod import;
+pub mod initramfs;
 pub mod label;
 pub mod layer;
 pub mod metadata;

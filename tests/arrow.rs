@@ -26,6 +26,7 @@ const ARROW: &[&str] = &[
     "layer",
     "tree",
     "packages",
+    "initramfs",
     "fixup",
     "label",
     "object",

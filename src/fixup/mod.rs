@@ -27,7 +27,8 @@ use crate::tree::Tree;
 
 pub use accounts::Users;
 pub use etc::EtcConflict;
-pub use initramfs::Initramfs;
+pub use initramfs::{Initramfs, initramfs_path, lacks};
+pub use kernel::find_kernel;
 pub use permissions::Repair;
 pub use toplevel::Layout;
 pub use var::Var;

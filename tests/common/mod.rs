@@ -11,10 +11,14 @@ use std::process::{Command, Output};
 
 pub use program::{import_oci, not_run};
 
-/// `import-oci --repo REPO SOURCE`.
+/// `import-oci --repo REPO --no-kernel SOURCE`.
 pub fn import(repo: &Path, source: &str) -> Command {
     let mut command = import_oci();
-    command.arg("--repo").arg(repo).arg(source);
+    command
+        .arg("--repo")
+        .arg(repo)
+        .arg("--no-kernel")
+        .arg(source);
     command
 }
 

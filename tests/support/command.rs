@@ -14,11 +14,12 @@ mod program;
 pub use program::{import_oci, not_run};
 
 /// The arguments that import `source` into the repo `repo`, which is made with this mode if it is
-/// not there.
+/// not there. Few images of tests have a kernel.
 pub fn import_arguments(repo: &Path, mode: &str, source: &str) -> Vec<String> {
     vec![
         format!("--repo={}", repo.display()),
         format!("--init={mode}"),
+        "--no-kernel".to_owned(),
         source.to_owned(),
     ]
 }

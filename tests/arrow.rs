@@ -25,6 +25,7 @@ const ARROW: &[&str] = &[
     "layer",
     "tree",
     "packages",
+    "policy",
     "fixup",
     "label",
     "object",

@@ -23,6 +23,7 @@ pub mod outcome;
 pub mod packages;
 mod parallel;
 pub mod path;
+pub mod policy;
 pub mod progress;
 pub mod publish;
 pub mod repo;

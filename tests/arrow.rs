@@ -27,6 +27,7 @@ const ARROW: &[&str] = &[
     "tree",
     "packages",
     "initramfs",
+    "policy",
     "fixup",
     "label",
     "object",

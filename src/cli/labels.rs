@@ -11,10 +11,10 @@ use super::{OutputArgs, SourceArgs, TreeArgs, import_options};
 use crate::bodies::temporary_directory;
 use crate::import::prepare;
 use crate::label::{
-    self, FileKind, Host, Labeler, Oracle, Policy, PolicyError, PolicyFiles, Reference as _,
-    lookup_path,
+    self, FileKind, Labeler, Oracle, Policy, PolicyError, PolicyFiles, Reference as _, lookup_path,
 };
 use crate::path::{ImagePath, escape};
+use crate::policy::Host;
 use crate::report::Report;
 use crate::tree::Tree;
 

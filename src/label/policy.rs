@@ -1,15 +1,13 @@
 //! A compiled policy, and the look-up of a path in it.
 
-use std::borrow::Cow;
-
 use regex_automata::hybrid::dfa::{self, Cache, DFA};
 use regex_automata::nfa::thompson::{self, NFA, WhichCaptures, pikevm::PikeVM};
 use regex_automata::{Anchored, Input, MatchKind, PatternID, PatternSet};
 use regex_syntax::hir::Hir;
 
-use super::parse::{self, Alias, Specification};
 use super::pattern;
 use super::{ContextId, Contexts, FileKind, PolicyError, PolicyFile, PolicyFiles, PolicyLine};
+use crate::policy::{Aliases, Specification, specifications};
 
 /// Bound of the automaton in bytes, against `((x{999}){999}){999}`. Fedora's policy needs 4 MB.
 const NFA_SIZE_LIMIT: usize = 64 << 20;
@@ -25,8 +23,7 @@ pub struct Policy {
     /// The deciding one first: its index is the pattern's number in the automata.
     specs: Vec<Spec>,
     contexts: Contexts,
-    subs: Vec<Alias>,
-    subs_dist: Vec<Alias>,
+    aliases: Aliases,
     dfa: DFA,
     simulation: PikeVM,
 }
@@ -74,13 +71,11 @@ impl Policy {
     pub fn parse(files: &PolicyFiles) -> Result<Self, PolicyError> {
         let mut literals = Vec::new();
         let mut regexes = Vec::new();
-        let (mut subs, mut subs_dist) = (Vec::new(), Vec::new());
         for (file, content) in files.present() {
             match file {
-                PolicyFile::Subs => subs = parse::aliases(file, content)?,
-                PolicyFile::SubsDist => subs_dist = parse::aliases(file, content)?,
+                PolicyFile::Subs | PolicyFile::SubsDist => {}
                 PolicyFile::FileContexts | PolicyFile::Homedirs | PolicyFile::Local => {
-                    let (literal, regex): (Vec<_>, Vec<_>) = parse::specifications(file, content)?
+                    let (literal, regex): (Vec<_>, Vec<_>) = specifications(file, content)?
                         .into_iter()
                         .partition(Specification::is_literal);
                     literals.extend(literal);
@@ -112,8 +107,7 @@ impl Policy {
         Ok(Self {
             specs,
             contexts,
-            subs,
-            subs_dist,
+            aliases: Aliases::parse(files)?,
             dfa: lazy_dfa(nfa.clone(), dfa::Config::new().cache_capacity(DFA_CACHE))?,
             simulation: simulation(nfa)?,
         })
@@ -141,22 +135,6 @@ impl Policy {
     pub fn line(&self, spec: SpecId) -> &PolicyLine {
         &self.specs[spec.0].line
     }
-
-    /// The path to match instead of `path`, and the aliases that lead to it.
-    fn resolve<'a>(&self, path: &'a [u8]) -> (Cow<'a, [u8]>, [Option<&Alias>; 2]) {
-        let mut path = without_superfluous_slashes(path);
-        let mut applied = [None; 2];
-        for (applied, aliases) in applied.iter_mut().zip([&self.subs, &self.subs_dist]) {
-            let fitting = aliases
-                .iter()
-                .find_map(|alias| Some((alias, alias.apply(&path)?)));
-            if let Some((alias, target)) = fitting {
-                *applied = Some(alias);
-                path = Cow::Owned(target);
-            }
-        }
-        (path, applied)
-    }
 }
 
 impl Spec {
@@ -167,23 +145,6 @@ impl Spec {
                 path.strip_prefix(stem)
                     .is_some_and(|rest| rest.first() == Some(&b'/'))
             })
-    }
-}
-
-fn without_superfluous_slashes(path: &[u8]) -> Cow<'_, [u8]> {
-    let mut path = Cow::Borrowed(path);
-    if path.windows(2).any(|pair| pair == b"//") {
-        path.to_mut().dedup_by(|a, b| (*a, *b) == (b'/', b'/'));
-    }
-    match path {
-        Cow::Borrowed([head @ .., b'/']) if !head.is_empty() => Cow::Borrowed(head),
-        Cow::Owned(mut path) => {
-            if path.len() > 1 && path.ends_with(b"/") {
-                path.pop();
-            }
-            Cow::Owned(path)
-        }
-        path => path,
     }
 }
 
@@ -233,14 +194,14 @@ impl<'p> Labeler<'p> {
     /// What the policy says of a file of this kind at `path`, which must be absolute; `None` if
     /// no line matches. See [`lookup_path`](super::lookup_path) for a node of the tree.
     pub fn label(&mut self, path: &[u8], kind: FileKind) -> Option<Match> {
-        let (path, _) = self.policy.resolve(path);
+        let (path, _) = self.policy.aliases.resolve(path);
         self.find(&path, kind)
     }
 
     /// [`label`](Self::label) with the lines of the policy that lead to the answer.
     pub fn explain(&mut self, path: &[u8], kind: FileKind) -> Explanation<'p> {
         let policy = self.policy;
-        let (path, aliases) = policy.resolve(path);
+        let (path, aliases) = policy.aliases.resolve(path);
         let found = self.find(&path, kind);
         Explanation {
             path: path.into_owned(),

@@ -2,11 +2,11 @@
 
 use anyhow::{Context as _, Result};
 
-use super::find::{policies, selinux_directory};
-use super::{FileKind, Host, Labels, NoPolicy, Oracle, Policy, XATTR, find_policy, label_all};
+use super::{FileKind, Labels, NoPolicy, Oracle, Policy, XATTR, find_policy, label_all};
 use crate::bodies::Bodies;
 use crate::metadata::Special;
 use crate::path::ImagePath;
+use crate::policy::{Host, policies, selinux_directory};
 use crate::report::{Action, Report};
 use crate::tree::{Content, Tree};
 

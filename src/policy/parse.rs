@@ -1,6 +1,8 @@
 //! The lines of the policy files, read as libselinux reads them.
 
-use super::{FileKind, PolicyError, PolicyFile, PolicyLine};
+use std::borrow::Cow;
+
+use super::{FileKind, MalformedLine, PolicyFile, PolicyFiles, PolicyLine};
 
 /// What libselinux 3.4 reads of a line of an alias file at once: a 1023-byte buffer's worth.
 const MAX_ALIAS_LINE: usize = 1022;
@@ -10,12 +12,14 @@ const NONE: &str = "<<none>>";
 
 /// One line of `file_contexts`, `.homedirs` or `.local`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Specification<'a> {
+pub struct Specification<'a> {
+    /// Where it stands.
     pub line: PolicyLine,
+    /// The whole path has to match it.
     pub regex: &'a str,
-    /// `None`: every kind.
+    /// The files it is for; `None`: every kind.
     pub kind: Option<FileKind>,
-    /// `None`: `<<none>>`.
+    /// The context that it gives; `None`: `<<none>>`.
     pub context: Option<&'a str>,
 }
 
@@ -45,9 +49,12 @@ impl Specification<'_> {
 
 /// An alias: paths at or below `from` are looked up as if they lay at `to`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Alias {
+pub struct Alias {
+    /// Where it stands.
     pub line: PolicyLine,
+    /// An absolute path.
     pub from: Vec<u8>,
+    /// Another one.
     pub to: Vec<u8>,
 }
 
@@ -65,11 +72,72 @@ impl Alias {
     }
 }
 
+/// The aliases of a policy.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Aliases {
+    /// The administrator's, in the order they are tried: the last line first.
+    pub subs: Vec<Alias>,
+    /// The distribution's, tried after them, in the same order.
+    pub subs_dist: Vec<Alias>,
+}
+
+impl Aliases {
+    /// Reads both files of aliases.
+    ///
+    /// # Errors
+    /// A line that libselinux would read in pieces.
+    pub fn parse(files: &PolicyFiles) -> Result<Self, MalformedLine> {
+        let read =
+            |file, content: &Option<Vec<u8>>| aliases(file, content.as_deref().unwrap_or_default());
+        Ok(Self {
+            subs: read(PolicyFile::Subs, &files.subs)?,
+            subs_dist: read(PolicyFile::SubsDist, &files.subs_dist)?,
+        })
+    }
+
+    /// The path to look up instead of the absolute `path`, without superfluous slashes, and the
+    /// aliases that lead to it: at most one of each file.
+    pub fn resolve<'p>(&self, path: &'p [u8]) -> (Cow<'p, [u8]>, [Option<&Alias>; 2]) {
+        let mut path = without_superfluous_slashes(path);
+        let mut applied = [None; 2];
+        for (applied, aliases) in applied.iter_mut().zip([&self.subs, &self.subs_dist]) {
+            let fitting = aliases
+                .iter()
+                .find_map(|alias| Some((alias, alias.apply(&path)?)));
+            if let Some((alias, target)) = fitting {
+                *applied = Some(alias);
+                path = Cow::Owned(target);
+            }
+        }
+        (path, applied)
+    }
+}
+
+fn without_superfluous_slashes(path: &[u8]) -> Cow<'_, [u8]> {
+    let mut path = Cow::Borrowed(path);
+    if path.windows(2).any(|pair| pair == b"//") {
+        path.to_mut().dedup_by(|a, b| (*a, *b) == (b'/', b'/'));
+    }
+    match path {
+        Cow::Borrowed([head @ .., b'/']) if !head.is_empty() => Cow::Borrowed(head),
+        Cow::Owned(mut path) => {
+            if path.len() > 1 && path.ends_with(b"/") {
+                path.pop();
+            }
+            Cow::Owned(path)
+        }
+        path => path,
+    }
+}
+
 /// The specifications of `content`, in its order.
-pub(super) fn specifications(
+///
+/// # Errors
+/// A line that libselinux refuses.
+pub fn specifications(
     file: PolicyFile,
     content: &[u8],
-) -> Result<Vec<Specification<'_>>, PolicyError> {
+) -> Result<Vec<Specification<'_>>, MalformedLine> {
     let mut specifications = Vec::new();
     for line in lines(file, content) {
         let malformed = |reason: &str| line.malformed(reason);
@@ -108,7 +176,7 @@ pub(super) fn specifications(
 }
 
 /// The aliases of `content` in the order they are tried: the last line first.
-pub(super) fn aliases(file: PolicyFile, content: &[u8]) -> Result<Vec<Alias>, PolicyError> {
+fn aliases(file: PolicyFile, content: &[u8]) -> Result<Vec<Alias>, MalformedLine> {
     let mut aliases = Vec::new();
     for line in lines(file, content) {
         if line.bytes.len() > MAX_ALIAS_LINE {
@@ -162,7 +230,7 @@ fn lines(file: PolicyFile, content: &[u8]) -> impl Iterator<Item = Line<'_>> {
 
 impl<'a> Line<'a> {
     /// Its fields; none if it is blank or a comment.
-    fn fields(&self) -> Result<impl Iterator<Item = &'a [u8]> + use<'a>, PolicyError> {
+    fn fields(&self) -> Result<impl Iterator<Item = &'a [u8]> + use<'a>, MalformedLine> {
         if self.bytes.contains(&0) {
             return Err(self.malformed("a NUL byte"));
         }
@@ -183,8 +251,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn malformed(&self, reason: &str) -> PolicyError {
-        PolicyError::Malformed {
+    fn malformed(&self, reason: &str) -> MalformedLine {
+        MalformedLine {
             line: self.cite(),
             reason: reason.to_owned(),
         }
@@ -200,7 +268,7 @@ fn is_space(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    fn specification(line: &str) -> Result<Vec<Specification<'_>>, PolicyError> {
+    fn specification(line: &str) -> Result<Vec<Specification<'_>>, MalformedLine> {
         specifications(PolicyFile::Local, line.as_bytes())
     }
 
@@ -258,7 +326,7 @@ mod tests {
         ] {
             let content = format!("# first\n\n {line}\n/b u:r:t\n");
             let error = specification(&content).unwrap_err();
-            let want = PolicyError::Malformed {
+            let want = MalformedLine {
                 line: PolicyLine {
                     file: PolicyFile::Local,
                     number: 3,

@@ -58,7 +58,10 @@ pub fn find_policy(
 }
 
 /// `/etc/selinux`, or that of `/usr/etc` where only that is there.
-pub(super) fn selinux_directory(host: &Host<'_>) -> Result<ImagePath> {
+///
+/// # Errors
+/// Links that do not end.
+pub fn selinux_directory(host: &Host<'_>) -> Result<ImagePath> {
     let etc = ImagePath::parse(b"etc/selinux")?;
     let usr_etc = ImagePath::parse(b"usr/etc/selinux")?;
     let only_usr_etc = host.locate(&etc)?.1.is_none() && host.locate(&usr_etc)?.1.is_some();
@@ -66,7 +69,10 @@ pub(super) fn selinux_directory(host: &Host<'_>) -> Result<ImagePath> {
 }
 
 /// The names of all policies in `directory` that have file contexts, for a message.
-pub(super) fn policies(host: &Host<'_>, directory: &ImagePath) -> Result<Vec<String>> {
+///
+/// # Errors
+/// Links that do not end.
+pub fn policies(host: &Host<'_>, directory: &ImagePath) -> Result<Vec<String>> {
     let found = host.resolve(directory)?;
     let children = found.and_then(|(_, id)| host.tree().children(id));
     let has_file_contexts = |name: &&[u8]| {
@@ -76,6 +82,15 @@ pub(super) fn policies(host: &Host<'_>, directory: &ImagePath) -> Result<Vec<Str
     };
     let names = children.into_iter().flatten().map(|(name, _)| &**name);
     Ok(names.filter(has_file_contexts).map(escape).collect())
+}
+
+/// The directory on the host where the text files of the policy `name` lie.
+///
+/// # Errors
+/// Links that do not end.
+pub fn files_of(host: &Host<'_>, name: &str) -> Result<ImagePath> {
+    let selinux = selinux_directory(host)?;
+    Ok(files_directory(&selinux, name.as_bytes()))
 }
 
 fn files_directory(selinux: &ImagePath, policy: &[u8]) -> ImagePath {

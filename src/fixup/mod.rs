@@ -13,6 +13,7 @@ mod permissions;
 mod pyc;
 mod selinux_subs;
 mod special_files;
+mod tmpfiles;
 mod toplevel;
 mod var;
 mod xattrs;

@@ -1,0 +1,108 @@
+//! What the image's own `tmpfiles.d` declares.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+
+use super::{FILE_LIMIT, Line, directory};
+use crate::bodies::Bodies;
+use crate::path::ImagePath;
+use crate::tree::{Content, Tree};
+
+/// Where files of lines lie, by falling precedence: of two files of one name only the first is
+/// read. A commit has `/usr/etc` for `/etc`; what lies in `/run` is of no image.
+const DIRECTORIES: &[&[u8]] = &[
+    b"etc/tmpfiles.d",
+    b"usr/etc/tmpfiles.d",
+    b"usr/local/lib/tmpfiles.d",
+    super::DIRECTORY,
+];
+
+/// The lines that say what lies where, by path: systemd-tmpfiles takes the first for each path, in the
+/// order of the names of their files.
+#[derive(Debug, Default)]
+pub struct Declared {
+    lines: BTreeMap<ImagePath, (Line, ImagePath)>,
+}
+
+impl Declared {
+    /// Reads all files of `tree` but the one named `except`.
+    pub fn read(tree: &Tree, bodies: &Bodies, except: &str) -> Result<Self> {
+        let mut files = BTreeMap::new();
+        for &path in DIRECTORIES {
+            let Some((path, id)) = tree.resolve(&directory(path)).ok().flatten() else {
+                continue;
+            };
+            for name in tree.children(id).into_iter().flat_map(|c| c.keys()) {
+                if name.ends_with(b".conf") && **name != *except.as_bytes() {
+                    files.entry(name.clone()).or_insert(path.join(name));
+                }
+            }
+        }
+        let mut declared = Self::default();
+        for path in files.into_values() {
+            // A file is masked by a link to /dev/null, which leads nowhere in an image.
+            let Some((_, id)) = tree.resolve(&path).ok().flatten() else {
+                continue;
+            };
+            if let Content::File { body, .. } = tree.inode(id).content {
+                let text = bodies.read(body, FILE_LIMIT);
+                declared.add(&path, &text.with_context(|| path.to_string())?);
+            }
+        }
+        Ok(declared)
+    }
+
+    fn add(&mut self, file: &ImagePath, text: &[u8]) {
+        for line in text.split(|&b| b == b'\n').filter_map(Line::parse) {
+            // A credential is the host's to give.
+            if line.makes() && !line.modifiers.contains('^') {
+                let path = line.path.clone();
+                self.lines.entry(path).or_insert((line, file.clone()));
+            }
+        }
+    }
+
+    /// The line that says what lies at `path`, and its file.
+    pub fn at(&self, path: &ImagePath) -> Option<(&Line, &ImagePath)> {
+        self.lines.get(path).map(|(line, file)| (line, file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Layers, image_path};
+
+    #[test]
+    fn the_first_of_a_name_and_the_first_of_a_path() {
+        let layers = Layers::new()
+            .file(
+                "usr/lib/tmpfiles.d/b.conf",
+                "d /var/masked\nd /var/b 0700\nz /var/z\nf^ /var/credential - - - - x\n",
+            )
+            .file("etc/tmpfiles.d/b.conf", "d /var/b 0711\nd /var/two 0711\n")
+            .file("usr/lib/tmpfiles.d/c.conf", "d /var/two 0722\nd /var/c\n")
+            .file("usr/lib/tmpfiles.d/ours.conf", "d /var/ours\n")
+            .file("usr/lib/tmpfiles.d/README", "d /var/readme\n")
+            .file("usr/lib/tmpfiles.d/d.conf", "d /var/d\n")
+            .symlink("etc/tmpfiles.d/d.conf", "/dev/null");
+        let (tree, bodies) = layers.merge();
+        let declared = Declared::read(&tree, &bodies, "ours.conf").unwrap();
+        let found: Vec<_> = declared
+            .lines
+            .values()
+            .map(|(line, file)| format!("{line} {file}"))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "d /var/b 0711 - - - /etc/tmpfiles.d/b.conf",
+                "d /var/c - - - - /usr/lib/tmpfiles.d/c.conf",
+                "d /var/two 0711 - - - /etc/tmpfiles.d/b.conf",
+            ]
+        );
+        assert!(declared.at(&image_path("var/b")).is_some());
+        assert!(declared.at(&image_path("var/ours")).is_none());
+    }
+}

@@ -24,6 +24,7 @@ mod parallel;
 pub mod path;
 pub mod progress;
 pub mod publish;
+pub mod regenerate;
 pub mod repo;
 pub mod report;
 pub mod source;

@@ -27,6 +27,7 @@ const ARROW: &[&str] = &[
     "packages",
     "initramfs",
     "fixup",
+    "regenerate",
     "label",
     "object",
     "repo",

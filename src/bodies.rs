@@ -93,6 +93,24 @@ impl Bodies {
         self.added.push(bytes.into())
     }
 
+    /// Adds a body that the image did not hold and that may be large: it waits in a spool of its own
+    /// in the directory `spools`.
+    pub fn spool(&mut self, spools: &Path, content: &mut dyn Read) -> Result<BodyId> {
+        let store = u32::try_from(self.stores.len()).context("too many stores of bodies")?;
+        let mut spool = Spool::new(store, spools)?;
+        let mut buffer = vec![0; SPOOL_DIRECT];
+        loop {
+            let count = content.read(&mut buffer)?;
+            if count == 0 {
+                break;
+            }
+            spool.write(&buffer[..count])?;
+        }
+        let id = spool.finish()?;
+        self.stores.push(Box::new(spool.seal()?));
+        Ok(id)
+    }
+
     /// Size in bytes.
     pub fn size(&self, id: BodyId) -> u64 {
         self.store(id).size(id.index)
@@ -417,5 +435,10 @@ mod tests {
         let mut bodies = Bodies::default();
         let id = bodies.add(b"new");
         assert_eq!(bodies.read(id, 3).unwrap(), b"new");
+        let directory = tempfile::tempdir().unwrap();
+        for content in [&b"first"[..], b"second"] {
+            let id = bodies.spool(directory.path(), &mut &content[..]).unwrap();
+            assert_eq!(bodies.read(id, 100).unwrap(), content);
+        }
     }
 }

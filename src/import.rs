@@ -29,6 +29,7 @@ use crate::packages::Packages;
 use crate::path::ImagePath;
 use crate::progress::{Progress, Stage};
 use crate::publish;
+use crate::regenerate::regenerate;
 use crate::repo::{CommitSpec, Repo};
 use crate::report::Report;
 use crate::source::{ImageSource, Platform, ResolvedImage, RootfsSource, Source, SourceReference};
@@ -72,8 +73,22 @@ pub fn import(
     let spools = repo.spool_directory();
     let prepared = prepare(source, &spools, options, progress, &mut report)?;
     report.refuse_fatal()?;
-    let Prepared { tree, bodies, .. } = prepared;
+    let Prepared {
+        mut tree,
+        mut bodies,
+        ..
+    } = prepared;
     let kernel = fixup::find_kernel(&tree)?;
+    let initramfs_inputs = match &kernel {
+        Some(version) if options.fixups.makes_initramfs() => {
+            progress.begin(Stage::Initramfs, 1);
+            let made = repo.initramfs_made(version)?;
+            let inputs = regenerate(&mut tree, &mut bodies, version, &made, &spools, &mut report)?;
+            progress.end();
+            Some(inputs)
+        }
+        _ => None,
+    };
 
     // fixup → label
     let labels = label::label_tree(&tree, &bodies, &mut report)?;
@@ -96,7 +111,7 @@ pub fn import(
     tracing::debug!("metadata objects written");
 
     // repo → commit
-    let text = match &prepared.image {
+    let mut text = match &prepared.image {
         Some(image) => CommitText::of_image(image, kernel.clone())?,
         None => {
             let architecture = commit::find_architecture(&tree, &bodies);
@@ -104,6 +119,7 @@ pub fn import(
             CommitText::of_root(&directories, architecture, timestamp, kernel.clone())?
         }
     };
+    text.metadata.initramfs_inputs = initramfs_inputs;
     // Spools go before the repo is synced: they need not reach the disk.
     drop(bodies);
     let commit = transaction.write_commit(&CommitSpec {

@@ -26,6 +26,7 @@ pub mod path;
 pub mod policy;
 pub mod progress;
 pub mod publish;
+pub mod regenerate;
 pub mod repo;
 pub mod report;
 pub mod source;

@@ -5,6 +5,8 @@
 pub enum Stage {
     /// Layers are fetched, verified and unpacked; counted in bytes of their blobs.
     Layers,
+    /// The image's dracut makes an initramfs; there is nothing to count.
+    Initramfs,
     /// Content objects are hashed and written; counted in files and links.
     Objects,
 }

@@ -29,6 +29,7 @@ const ARROW: &[&str] = &[
     "initramfs",
     "policy",
     "fixup",
+    "regenerate",
     "label",
     "object",
     "repo",

@@ -1,5 +1,7 @@
 //! Progress as a bar on a terminal.
 
+use std::time::Duration;
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::progress::{Progress, Stage};
@@ -25,6 +27,7 @@ impl Progress for Bar {
                 "reading layers",
                 "{msg:16} {wide_bar} {bytes:>10}/{total_bytes:10} {eta:>4}",
             ),
+            Stage::Initramfs => ("making the initramfs", "{msg} {spinner} {elapsed}"),
             Stage::Objects => (
                 "writing objects",
                 "{msg:16} {wide_bar} {human_pos:>10}/{human_len:10} {eta:>4}",
@@ -35,6 +38,10 @@ impl Progress for Bar {
         self.0.set_style(style);
         self.0.set_message(what);
         self.0.set_length(total);
+        match stage {
+            Stage::Initramfs => self.0.enable_steady_tick(Duration::from_millis(200)),
+            _ => self.0.disable_steady_tick(),
+        }
     }
 
     fn advance(&self, units: u64) {

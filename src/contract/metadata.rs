@@ -27,6 +27,10 @@ pub const BOOTABLE: &str = "ostree.bootable";
 pub const LINUX: &str = "ostree.linux";
 /// The version of the system (text). `ostree admin status` and the boot menu show it.
 pub const VERSION: &str = "version";
+/// What the initramfs was made of, if the import made it (text, 64 hexadecimal digits of SHA-256
+/// over the files that went into it). Read by later imports, which take it over where nothing of
+/// that changed.
+pub const INITRAMFS_INPUTS: &str = "import-oci.initramfs-inputs";
 
 /// The base that bootc built this commit on (text, a commit). Not ours to write.
 pub const BOOTC_DERIVED: &str = "bootc.derived";
@@ -83,6 +87,8 @@ pub struct ImageMetadata {
     pub version: Option<String>,
     /// The version of the kernel, if the tree has exactly one.
     pub bootable: Option<String>,
+    /// See [`INITRAMFS_INPUTS`].
+    pub initramfs_inputs: Option<Digest>,
     /// See [`importer_version`].
     pub format: u32,
 }
@@ -109,6 +115,8 @@ impl ImageMetadata {
         if let Some(kernel) = self.bootable {
             entries.extend([(BOOTABLE, Flag(true)), (LINUX, Text(kernel))]);
         }
+        let inputs = self.initramfs_inputs;
+        entries.extend(inputs.map(|digest| (INITRAMFS_INPUTS, Text(digest.hex()))));
         entries.extend(self.version.map(|version| (VERSION, Text(version))));
         entries.sort_unstable_by_key(|&(key, _)| key);
         entries
@@ -126,6 +134,7 @@ mod tests {
             config: "{}\n".to_owned(),
             version: None,
             bootable: None,
+            initramfs_inputs: None,
             format: 7,
         }
     }
@@ -145,10 +154,12 @@ mod tests {
         let full = ImageMetadata {
             version: Some("12".to_owned()),
             bootable: Some("6.1.0-1-amd64".to_owned()),
+            initramfs_inputs: Some(Digest::of(b"")),
             ..metadata()
         };
         let [config, importer, manifest, manifest_digest] = always;
         let expected = [
+            ("import-oci.initramfs-inputs", text(&Digest::of(b"").hex())),
             ("ostree.bootable", MetadataValue::Flag(true)),
             config,
             importer,

@@ -76,6 +76,13 @@ pub struct FixupOptions {
     pub skip: Vec<String>,
 }
 
+impl FixupOptions {
+    /// Is an initramfs to be made, if there is a kernel?
+    pub fn makes_initramfs(&self) -> bool {
+        self.initramfs == Initramfs::Regenerate && !self.no_kernel
+    }
+}
+
 /// One repair.
 pub trait Fixup: Sync {
     /// Its name in reports and for `--skip-fixup`.

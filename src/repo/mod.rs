@@ -7,6 +7,7 @@
 
 mod commit;
 mod error;
+mod initramfs;
 mod staging;
 mod transaction;
 mod worker;
@@ -22,6 +23,7 @@ use ostree::gio;
 
 pub use commit::CommitSpec;
 pub use error::RepoError;
+pub use initramfs::StoredInitramfs;
 pub use transaction::{Statistics, Transaction};
 
 /// How a repo stores objects.

@@ -53,6 +53,11 @@ impl Layers {
         self.entry(path, 0o600, EntryKind::Special(special))
     }
 
+    /// Mode of the last entry.
+    pub fn mode(self, mode: u32) -> Self {
+        self.last(|m| m.mode = mode)
+    }
+
     /// Owner of the last entry.
     pub fn owner(self, uid: u32, gid: u32) -> Self {
         self.last(|m| (m.uid, m.gid) = (uid, gid))

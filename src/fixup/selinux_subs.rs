@@ -1,13 +1,35 @@
 //! Equivalences of the SELinux policy for where ostree puts directories.
+//!
+//! `restorecon` looks a file up by its real path. Policies know `/etc`, `/root` and `/home`, not
+//! `/usr/etc`, `/var/roothome` and `/var/home`, unless `file_contexts.subs_dist` says that the two
+//! are the same. libselinux replaces the start of a path at most once by that file, the last line
+//! that fits winning, so an equivalence of a directory also needs copies of the policy's own ones
+//! below it: `/etc/systemd/system /usr/lib/systemd/system` does nothing for `/usr/etc/systemd/system`.
+//!
+//! Only text is added, which libselinux on the host reads as it is; neither the compiled
+//! `file_contexts.bin` nor the binary policy holds aliases.
 
 use anyhow::Result;
 
 use super::{Fixup, Image};
-use crate::report::Report;
+use crate::metadata::Metadata;
+use crate::path::{ImagePath, escape};
+use crate::policy::{
+    Aliases, Host, MalformedLine, PolicyFile, PolicyFiles, Specification, files_of, find_policy,
+    specifications,
+};
+use crate::report::{Action, Report};
+use crate::tree::{Content, Inode, Tree};
 
-/// Equivalences of the SELinux policy for where ostree puts directories.
+/// Appends the equivalences that an ostree system needs to the policy of the image.
 #[derive(Debug)]
 pub struct SelinuxSubs;
+
+/// Above the lines that are added.
+const MARKER: &str = "# Added by import-oci: where an ostree system has what this policy knows";
+
+/// What libselinux reads of a line of an alias file at once.
+const LONGEST_LINE: usize = 1022;
 
 impl Fixup for SelinuxSubs {
     fn name(&self) -> &'static str {
@@ -22,11 +44,441 @@ impl Fixup for SelinuxSubs {
         "restorecon on the host must agree with the labels of the commit, and /var/home is /home."
     }
 
-    fn options(&self) -> &'static [&'static str] {
-        &[]
+    fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
+        let Ok((name, mut files)) = find_policy(&image.tree, &image.bodies)? else {
+            return Ok(());
+        };
+        let exists = files.subs_dist.is_some();
+        let added = add_missing(&mut files, &links_into_var(&image.tree))?;
+        if added.is_empty() {
+            return Ok(());
+        }
+        let path = self.write(image, &name, &files.subs_dist.unwrap_or_default())?;
+        for equivalence in added {
+            let action = if exists {
+                Action::Changed
+            } else {
+                Action::Added
+            };
+            let detail = format!("line `{}`: {}", equivalence.line(), equivalence.why);
+            report.note(self.name(), action, &path, detail);
+        }
+        Ok(())
+    }
+}
+
+impl SelinuxSubs {
+    /// Puts `content` into the file of aliases of the policy `name`. Another name of the old file
+    /// keeps the old content. Returns where it lies in the tree.
+    fn write(&self, image: &mut Image, name: &str, content: &[u8]) -> Result<ImagePath> {
+        let host = Host::of(&image.tree);
+        let (file, directory) = (PolicyFile::SubsDist.name(), files_of(&host, name)?);
+        let (path, old) = match host.resolve(&directory.join(file.as_bytes()))? {
+            Some((path, id)) => (path, Some(id)),
+            None => host.locate(&directory.join(file.as_bytes()))?,
+        };
+        let path = host.in_tree(&path);
+        let metadata = match old {
+            Some(id) => image.tree.inode(id).metadata.clone(),
+            None => Metadata {
+                mode: 0o644,
+                ..Metadata::default()
+            },
+        };
+        let content = Content::File {
+            body: image.bodies.add(content),
+            size: content.len() as u64,
+        };
+        image.tree.insert(&path, Inode { metadata, content })?;
+        Ok(path)
+    }
+}
+
+/// Paths at and below `from` are labelled like those at and below `to`.
+#[derive(Debug, PartialEq, Eq)]
+struct Equivalence {
+    from: Vec<u8>,
+    to: Vec<u8>,
+    why: String,
+}
+
+impl Equivalence {
+    fn line(&self) -> String {
+        format!("{} {}", escape(&self.from), escape(&self.to))
+    }
+}
+
+/// A link and where it leads, both absolute.
+type Link = (Vec<u8>, Vec<u8>);
+
+/// Adds to `files.subs_dist` what it lacks, and returns that in the order of its lines.
+fn add_missing(files: &mut PolicyFiles, links: &[Link]) -> Result<Vec<Equivalence>, MalformedLine> {
+    let mut lines = Lines {
+        original: Aliases::parse(files)?,
+        now: Aliases::parse(files)?,
+        files,
+        added: Vec::new(),
+    };
+    lines.add(b"/usr/etc", b"/etc", "the defaults of /etc lie there")?;
+    if lines.is_unknown(b"/usr/lib/opt") && lines.is_unknown(b"/opt") {
+        lines.add(b"/usr/lib/opt", b"/opt", "rpm-ostree keeps /opt there")?;
+    }
+    for (link, target) in links {
+        let why = format!("{} leads there", escape(link));
+        match known_name(lines.files, link, target)? {
+            _ if !lines.is_unknown(link) || !lines.is_unknown(target) => {}
+            Some(Known::Link) => lines.add(target, link, &why)?,
+            Some(Known::Target) => lines.add(link, target, "homes are known there")?,
+            None => {}
+        }
+    }
+    Ok(lines.added)
+}
+
+/// Aliases under way.
+struct Lines<'f> {
+    files: &'f mut PolicyFiles,
+    /// Those of the image.
+    original: Aliases,
+    /// Those of the image and the new ones.
+    now: Aliases,
+    added: Vec<Equivalence>,
+}
+
+impl Lines<'_> {
+    /// Does no alias lead from `path` elsewhere?
+    fn is_unknown(&self, path: &[u8]) -> bool {
+        *self.now.resolve(path).0 == *path
     }
 
-    fn apply(&self, _image: &mut Image, _report: &mut Report) -> Result<()> {
+    /// Makes `from` the same as `to`, with what the image's aliases say of paths below `to`.
+    fn add(&mut self, from: &[u8], to: &[u8], why: &str) -> Result<(), MalformedLine> {
+        self.append(from, to, why)?;
+        // What decides first comes last: the administrator's lines, and of each file its last.
+        let original = self.original.subs_dist.iter().rev();
+        let original = original.chain(self.original.subs.iter().rev());
+        let below: Vec<_> = original
+            .filter_map(|alias| {
+                let rest = alias.from.strip_prefix(to)?;
+                (rest.len() > 1 && rest.starts_with(b"/"))
+                    .then(|| (alias.from.clone(), rest.to_vec()))
+            })
+            .collect();
+        for (known, rest) in below {
+            let why = format!("as {}", escape(&known));
+            self.append(&[from, &rest].concat(), &known, &why)?;
+        }
         Ok(())
+    }
+
+    /// Appends the line that makes `from` what `known` is to the policy, if there is need.
+    fn append(&mut self, from: &[u8], known: &[u8], why: &str) -> Result<(), MalformedLine> {
+        let to = self.original.resolve(known).0.into_owned();
+        if *self.now.resolve(from).0 == to || !fits(from, &to) {
+            return Ok(());
+        }
+        let content = self.files.subs_dist.get_or_insert_default();
+        if !content.is_empty() && !content.ends_with(b"\n") {
+            content.push(b'\n');
+        }
+        if self.added.is_empty() {
+            content.extend_from_slice(MARKER.as_bytes());
+            content.push(b'\n');
+        }
+        content.extend_from_slice(&[from, b" ", &to, b"\n"].concat());
+        self.now = Aliases::parse(self.files)?;
+        self.added.push(Equivalence {
+            from: from.to_vec(),
+            to,
+            why: why.to_owned(),
+        });
+        Ok(())
+    }
+}
+
+/// Can the line hold these paths? Its fields end at a space.
+fn fits(from: &[u8], to: &[u8]) -> bool {
+    let plain = |path: &[u8]| path.iter().all(u8::is_ascii_graphic);
+    plain(from) && plain(to) && from.len() + 1 + to.len() <= LONGEST_LINE
+}
+
+/// Which of the names of a directory the policy has lines for.
+#[derive(Debug, PartialEq, Eq)]
+enum Known {
+    Link,
+    Target,
+}
+
+/// By which name the policy knows a directory; `None`: by both.
+///
+/// Where homes are, genhomedircon has written: its lines say `/home/[^/]+/…` for the parent of the
+/// homes of the image's users, and nothing of the other name.
+fn known_name(
+    files: &PolicyFiles,
+    link: &[u8],
+    target: &[u8],
+) -> Result<Option<Known>, MalformedLine> {
+    let (mut homes_in_link, mut homes_in_target, mut target_itself) = (false, false, false);
+    for (file, content) in files.present() {
+        if matches!(file, PolicyFile::Subs | PolicyFile::SubsDist) {
+            continue;
+        }
+        for line in specifications(file, content)? {
+            homes_in_link |= has_homes_in(&line, link);
+            homes_in_target |= has_homes_in(&line, target);
+            target_itself |= names(&line, target);
+        }
+    }
+    Ok(match (homes_in_link, homes_in_target) {
+        (true, true) => None,
+        (true, false) => Some(Known::Link),
+        (false, true) => Some(Known::Target),
+        (false, false) => (!target_itself).then_some(Known::Link),
+    })
+}
+
+/// Is it for what lies in any directory below `parent`?
+fn has_homes_in(line: &Specification<'_>, parent: &[u8]) -> bool {
+    let rest = line.regex.as_bytes().strip_prefix(parent);
+    rest.is_some_and(|rest| rest.starts_with(b"/[^/]"))
+}
+
+/// Is it for `directory` itself?
+fn names(line: &Specification<'_>, directory: &[u8]) -> bool {
+    let rest = line.regex.as_bytes().strip_prefix(directory);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"("))
+}
+
+/// The links at the top, and `/usr/local`, that lead below `/var`.
+fn links_into_var(tree: &Tree) -> Vec<Link> {
+    let top = tree.children(tree.root()).into_iter().flatten();
+    let top = top.map(|(name, _)| ImagePath::root().join(name));
+    let local = ImagePath::root().join(b"usr").join(b"local");
+    let var = ImagePath::root().join(b"var");
+    top.chain([local])
+        .filter_map(|link| {
+            let Content::Symlink(target) = &tree.inode(tree.lookup(&link)?).content else {
+                return None;
+            };
+            let target = leads_to(&link, target)?;
+            (target != var && target.starts_with(&var))
+                .then(|| (link.to_absolute(), target.to_absolute()))
+        })
+        .collect()
+}
+
+/// Where a link leads if there are no other links on the way. What it leads to need not be in the
+/// tree: `/var` is filled on the host.
+fn leads_to(link: &ImagePath, target: &[u8]) -> Option<ImagePath> {
+    let absolute = target.starts_with(b"/");
+    let mut path = if absolute {
+        ImagePath::root()
+    } else {
+        link.parent()?
+    };
+    for name in target.split(|&byte| byte == b'/') {
+        path = match name {
+            b"" | b"." => path,
+            b".." => path.parent().unwrap_or_default(),
+            name => path.join(name),
+        };
+    }
+    Some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::FixupOptions;
+    use super::super::testing::{check, run};
+    use super::*;
+    use crate::testing::Layers;
+
+    const CONFIG: &str = "SELINUX=enforcing\nSELINUXTYPE=p\n";
+    const FILES: &str = "usr/etc/selinux/p/contexts/files";
+
+    /// The lines that are added to `subs_dist` for these links, with a policy of these lines.
+    #[track_caller]
+    fn added(lines: &str, subs: &str, subs_dist: &str, links: &[(&str, &str)]) -> Vec<String> {
+        let mut files = PolicyFiles {
+            file_contexts: lines.into(),
+            subs: Some(subs.into()),
+            subs_dist: Some(subs_dist.into()),
+            ..PolicyFiles::default()
+        };
+        let links: Vec<Link> = links.iter().map(|&(l, t)| (l.into(), t.into())).collect();
+        let added = add_missing(&mut files, &links).unwrap();
+        let lines: Vec<_> = added.iter().map(Equivalence::line).collect();
+        let mut again = files.clone();
+        assert_eq!(add_missing(&mut again, &links), Ok(Vec::new()));
+        let written = String::from_utf8(files.subs_dist.unwrap()).unwrap();
+        let block: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        assert!(written.ends_with(&block), "{written}");
+        lines
+    }
+
+    /// What every policy without lines of its own is given.
+    const ALWAYS: [&str; 2] = ["/usr/etc /etc", "/usr/lib/opt /opt"];
+
+    #[test]
+    fn names_of_ostree_and_rpm_ostree() {
+        assert_eq!(added("", "", "", &[]), ALWAYS);
+        assert_eq!(added("", "", "/bin /usr/bin", &[]), ALWAYS);
+        for (subs, subs_dist, want) in [
+            ("", "/usr/etc /etc\n/usr/lib/opt /opt\n", &[][..]),
+            ("/usr/etc /etc\n", "", &["/usr/lib/opt /opt"]),
+            // An alias that the image's author made stands.
+            ("", "/opt /usr/lib/opt\n", &["/usr/etc /etc"]),
+            ("", "/usr/lib/opt /srv\n", &["/usr/etc /etc"]),
+            // What makes /usr/etc something else than /etc does not.
+            ("", "/usr/etc /usr\n", &ALWAYS),
+        ] {
+            assert_eq!(added("", subs, subs_dist, &[]), want, "{subs}{subs_dist}");
+        }
+    }
+
+    #[test]
+    fn aliases_below_etc_hold_below_usr_etc() {
+        let subs_dist = "/etc/init.d /etc/rc.d/init.d\n/etc/systemd/system /usr/lib/systemd/system\n\
+                         /etcetera /x\n/etc/no/ /x\n";
+        assert_eq!(
+            added("", "", subs_dist, &[]),
+            [
+                "/usr/etc /etc",
+                "/usr/etc/init.d /etc/rc.d/init.d",
+                "/usr/etc/systemd/system /usr/lib/systemd/system",
+                "/usr/lib/opt /opt",
+            ]
+        );
+        // The administrator's lines come before, and are followed by one of the distribution's.
+        assert_eq!(
+            added(
+                "",
+                "/etc/a /lib/a\n/etc/b /b\n",
+                "/lib /usr/lib\n/etc/b /d\n",
+                &[]
+            ),
+            [
+                "/usr/etc /etc",
+                "/usr/etc/b /b",
+                "/usr/etc/a /usr/lib/a",
+                "/usr/lib/opt /opt",
+            ]
+        );
+    }
+
+    #[test]
+    fn homes_are_where_the_policy_has_them() {
+        let home = ("/home", "/var/home");
+        let in_home = "/home -d u:r:t\n/home/[^/]+/.+ u:r:t\n/var/home/one u:r:t\n";
+        let in_var = "/home -l u:r:t\n/var/home/[^/]+/.+ u:r:t\n";
+        let both = [in_home, in_var].concat();
+        for (lines, subs_dist, want) in [
+            (in_home, "", Some("/var/home /home")),
+            (in_var, "", Some("/home /var/home")),
+            (&*both, "", None),
+            (in_home, "/home /var/home\n", None),
+            (in_var, "/var/home /home\n", None),
+            ("/home -l u:r:t\n", "", Some("/var/home /home")),
+            ("/var/home -d u:r:t\n", "", None),
+        ] {
+            let found = added(lines, "", subs_dist, &[home]);
+            assert_eq!(found[..2], ALWAYS);
+            assert_eq!(found.get(2).map(|line| &**line), want, "{lines}{subs_dist}");
+        }
+    }
+
+    #[test]
+    fn links_into_var_are_equivalent() {
+        let links = [
+            ("/root", "/var/roothome"),
+            ("/tmp", "/var/tmp"),
+            ("/usr/local", "/var/usrlocal"),
+            ("/odd name", "/var/odd"),
+        ];
+        let lines = "/root(/.*)? u:r:t\n/var/tmp -d u:r:t\n";
+        let subs_dist = "/usr/local/lib /usr/lib\n";
+        assert_eq!(
+            added(lines, "", subs_dist, &links)[2..],
+            [
+                "/var/roothome /root",
+                "/var/usrlocal /usr/local",
+                "/var/usrlocal/lib /usr/lib",
+            ]
+        );
+    }
+
+    #[test]
+    fn links_are_read_from_the_tree() {
+        let layers = Layers::new()
+            .symlink("home", "var/home")
+            .symlink("root", "/var/roothome")
+            .symlink("bin", "usr/bin")
+            .symlink("media", "run/media")
+            .symlink("v", "var")
+            .symlink("out", "../../var/./x/")
+            .symlink("usr/local", "../var/usrlocal")
+            .dir("opt", 0o755);
+        let links: Vec<_> = links_into_var(&layers.merge().0)
+            .into_iter()
+            .map(|(link, target)| [link, target].map(|path| String::from_utf8(path).unwrap()))
+            .collect();
+        assert_eq!(
+            links,
+            [
+                ["/home", "/var/home"],
+                ["/out", "/var/x"],
+                ["/root", "/var/roothome"],
+                ["/usr/local", "/var/usrlocal"],
+            ]
+        );
+    }
+
+    #[test]
+    fn the_file_of_the_policy_is_appended_to() {
+        let path = format!("{FILES}/file_contexts.subs_dist");
+        let appended = |old: &str| {
+            let new = format!("{old}{MARKER}\n/usr/etc /etc\n/usr/lib/opt /opt\n");
+            format!("/{path} 640 {:?}", escape(new.as_bytes()))
+        };
+        let image = |subs_dist: &str| {
+            Layers::new()
+                .file("usr/etc/selinux/config", CONFIG)
+                .file(&format!("{FILES}/file_contexts"), "")
+                .file(&path, subs_dist)
+                .mode(0o640)
+        };
+        for old in ["", "/a /b\n"] {
+            let (tree, notes) = run(&SelinuxSubs, image(old), FixupOptions::default()).unwrap();
+            assert!(tree.contains(&appended(old)), "{tree:#?}");
+            assert_eq!(notes, vec![format!("changed /{path}"); 2]);
+        }
+        // Another name of the file is another file, and a link leads to it.
+        let linked = image("")
+            .hardlink("usr/share/kept", &path)
+            .layer()
+            .symlink(&path, "/etc/dist")
+            .file("usr/etc/dist", "")
+            .mode(0o640);
+        let (tree, notes) = run(&SelinuxSubs, linked, FixupOptions::default()).unwrap();
+        assert!(
+            tree.contains(&"/usr/share/kept 640 \"\"".to_owned()),
+            "{tree:#?}"
+        );
+        assert_eq!(notes, ["changed /usr/etc/dist"; 2]);
+    }
+
+    #[test]
+    fn a_missing_file_is_made_and_no_policy_needs_none() {
+        let layers = Layers::new()
+            .file("etc/selinux/config", CONFIG)
+            .file("etc/selinux/p/contexts/files/file_contexts", "");
+        let path = "/etc/selinux/p/contexts/files/file_contexts.subs_dist";
+        let (tree, notes) = run(&SelinuxSubs, layers, FixupOptions::default()).unwrap();
+        assert!(
+            tree.iter()
+                .any(|line| line.starts_with(&format!("{path} 644 ")))
+        );
+        assert_eq!(notes, vec![format!("added {path}"); 2]);
+        check(&SelinuxSubs, Layers::new(), &[], &[]);
     }
 }

@@ -14,6 +14,7 @@ mod support {
 }
 
 mod adversarial;
+mod equivalences;
 mod random;
 
 use std::collections::BTreeSet;
@@ -95,25 +96,32 @@ fn fedora() -> Result<PolicyFiles, String> {
 
 /// Debian's policy, as it lies in the demo image.
 fn debian() -> Result<PolicyFiles, String> {
+    let (_, source) = source::open(&demo_image()?).unwrap();
+    let (spools, mut report) = (std::env::temp_dir(), Report::default());
+    let prepared = prepare(source, &spools, &options(), &Silent, &mut report).unwrap();
+    let policy = find_policy(&prepared.tree, &prepared.bodies).unwrap();
+    Ok(policy.expect("the demo image has a policy").1)
+}
+
+/// The demo image as a source.
+fn demo_image() -> Result<String, String> {
     let Some(image) = std::env::var_os("IMPORT_OCI_DEMO_IMAGE") else {
         let reason = "IMPORT_OCI_DEMO_IMAGE names no image".to_owned();
         assert!(std::env::var_os("CI").is_none(), "{reason}");
         return Err(reason);
     };
-    let reference = format!("oci:{}", image.to_str().unwrap());
-    let (_, source) = source::open(&reference).unwrap();
-    let options = ImportOptions {
+    Ok(format!("oci:{}", image.to_str().unwrap()))
+}
+
+fn options() -> ImportOptions {
+    ImportOptions {
         platform: Platform::host(),
         merge: Default::default(),
         fixups: Default::default(),
         write_ref: None,
         timestamp: None,
         threads: thread::available_parallelism().unwrap(),
-    };
-    let (spools, mut report) = (std::env::temp_dir(), Report::default());
-    let prepared = prepare(source, &spools, &options, &Silent, &mut report).unwrap();
-    let policy = find_policy(&prepared.tree, &prepared.bodies).unwrap();
-    Ok(policy.expect("the demo image has a policy").1)
+    }
 }
 
 fn read(directory: &Path) -> PolicyFiles {

@@ -3,6 +3,8 @@
 //! Knowledge for fixups, read once from the merged tree before the first of them changes it.
 
 mod accounts;
+pub mod fragments;
+pub mod sysusers;
 
 use std::path::Path;
 

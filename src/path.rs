@@ -112,6 +112,13 @@ impl ImagePath {
                 .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
     }
 
+    /// This path, which is `from` or lies below it, as it is called when `from` is `to`.
+    pub fn rebase(&self, from: &Self, to: &Self) -> Self {
+        debug_assert!(self.starts_with(from));
+        let below = self.components().skip(from.components().count());
+        below.fold(to.clone(), |path, name| path.join(name))
+    }
+
     /// The path with a leading slash, as policies and programs write it.
     pub fn to_absolute(&self) -> Vec<u8> {
         let mut path = Vec::with_capacity(self.0.len() + 1);
@@ -246,6 +253,12 @@ mod tests {
         assert!(p.starts_with(&path("usr")));
         assert!(p.starts_with(&ImagePath::root()));
         assert!(!path("usrlocal").starts_with(&path("usr")));
+        assert_eq!(p.rebase(&path("usr/lib"), &path("var")), path("var/x"));
+        assert_eq!(p.rebase(&p, &path("var")), path("var"));
+        assert_eq!(
+            p.rebase(&ImagePath::root(), &path("a")),
+            path("a/usr/lib/x")
+        );
         assert_eq!(p.to_absolute(), b"/usr/lib/x");
         assert_eq!(p.components().count(), 3);
         assert_eq!(ImagePath::root().components().count(), 0);

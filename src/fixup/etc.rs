@@ -207,7 +207,7 @@ fn leads_to(tree: &Tree, link: &ImagePath, target: &ImagePath) -> bool {
 }
 
 /// Do two inodes hold the same, times aside?
-fn same(image: &Image, a: InodeId, b: InodeId) -> Result<bool> {
+pub(super) fn same(image: &Image, a: InodeId, b: InodeId) -> Result<bool> {
     let (a, b) = (image.tree.inode(a), image.tree.inode(b));
     if !same_metadata(a, b) {
         return Ok(false);

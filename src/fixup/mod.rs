@@ -6,6 +6,7 @@
 mod accounts;
 mod container_leftovers;
 mod etc;
+mod factory;
 mod initramfs;
 mod kernel;
 mod ostree_base;

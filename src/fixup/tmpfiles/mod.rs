@@ -86,9 +86,9 @@ impl Line {
         if text.is_empty() || text[0] == b'#' {
             return None;
         }
-        let (fields, rest) = words(text, 6)?;
+        let words = words(text, 6)?;
         let field = |index: usize| {
-            let field = fields.get(index).map(Vec::as_slice);
+            let field = words.first.get(index).map(Vec::as_slice);
             field.filter(|field| !field.is_empty() && *field != b"-")
         };
         let (&kind, modifiers) = field(0)?.split_first()?;
@@ -98,7 +98,6 @@ impl Line {
         }
         let value = |index| field(index).map(without_condition);
         let text = |bytes: &[u8]| String::from_utf8(bytes.into()).ok();
-        let argument = rest.filter(|rest| *rest != b"-");
         Some(Self {
             kind,
             modifiers: text(modifiers)?,
@@ -109,9 +108,9 @@ impl Line {
             },
             user: value(3).and_then(text),
             group: value(4).and_then(text),
-            argument: match argument {
-                Some(argument) => Some(expand(&unescape(argument)?)?),
-                None => None,
+            argument: match words.rest {
+                b"" | b"-" => None,
+                argument => Some(expand(&unescape(argument)?)?),
             },
         })
     }

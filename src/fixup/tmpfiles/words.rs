@@ -45,17 +45,25 @@ fn escape(bytes: &[u8]) -> String {
     text
 }
 
-/// The first `count` words of a line, unquoted, and what follows them if anything does. `None`: a quote
-/// is not closed, or an escape is none.
-pub fn words(line: &[u8], count: usize) -> Option<(Vec<Vec<u8>>, Option<&[u8]>)> {
-    let mut words = Vec::new();
+/// The first words of a line.
+#[derive(Debug)]
+pub struct Words<'a> {
+    /// Them, without quotes and escapes.
+    pub first: Vec<Vec<u8>>,
+    /// What follows them, as it is.
+    pub rest: &'a [u8],
+}
+
+/// Splits off the first `count` words of a line. `None`: a quote is not closed, or an escape is none.
+pub fn words(line: &[u8], count: usize) -> Option<Words<'_>> {
+    let mut first = Vec::new();
     let mut rest = line.trim_ascii_start();
-    while words.len() < count && !rest.is_empty() {
+    while first.len() < count && !rest.is_empty() {
         let (word, after) = word(rest)?;
-        words.push(word);
+        first.push(word);
         rest = after.trim_ascii_start();
     }
-    Some((words, Some(rest).filter(|rest| !rest.is_empty())))
+    Some(Words { first, rest })
 }
 
 fn word(mut text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
@@ -169,18 +177,18 @@ mod tests {
 
     #[test]
     fn words_and_the_rest() {
-        let split = |text: &str, count| {
-            let (words, rest) = words(text.as_bytes(), count)?;
+        let split = |line: &str| {
+            let words = words(line.as_bytes(), 2)?;
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            let words: Vec<_> = words.iter().map(|word| text(word)).collect();
-            Some((words.join("|"), rest.map(text)))
+            let first: Vec<_> = words.first.iter().map(|word| text(word)).collect();
+            Some((first.join("|"), text(words.rest)))
         };
         for (line, want) in [
-            ("a  b c  d ", Some(("a|b", Some("c  d ")))),
-            ("a", Some(("a", None))),
-            ("'a b'\"c d\" e", Some(("a bc d|e", None))),
-            (r"a\x20b\tc\\ \101\u00e9", Some(("a b\tc\\|Aé", None))),
-            ("'' b", Some(("|b", None))),
+            ("a  b c  d ", Some(("a|b", "c  d "))),
+            ("a", Some(("a", ""))),
+            ("'a b'\"c d\" e", Some(("a bc d|e", ""))),
+            (r"a\x20b\tc\\ \101\u00e9", Some(("a b\tc\\|Aé", ""))),
+            ("'' b", Some(("|b", ""))),
             ("'a", None),
             (r"a\", None),
             (r"a\q", None),
@@ -188,10 +196,8 @@ mod tests {
             (r"a\x00", None),
             (r"a\777", None),
         ] {
-            let want = want.map(|(words, rest): (&str, Option<&str>)| {
-                (words.to_owned(), rest.map(str::to_owned))
-            });
-            assert_eq!(split(line, 2), want, "{line}");
+            let want = want.map(|(first, rest)| (first.to_owned(), rest.to_owned()));
+            assert_eq!(split(line), want, "{line}");
         }
     }
 

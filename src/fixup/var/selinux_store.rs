@@ -1,0 +1,114 @@
+//! The store of the SELinux policy's modules, from which libsemanage links the policy.
+//!
+//! libostree runs `semodule` in a new deployment when the host has changed the policy, and then `/var` is that of
+//! another. So the store belongs where the policy lies: in `/etc`, merged with it.
+
+use anyhow::Result;
+
+use super::{BY, fixed, write};
+use crate::fixup::{Image, drop_subtree};
+use crate::path::ImagePath;
+use crate::report::{Action, Report};
+use crate::tree::{Content, Tree};
+
+/// Where Debian and Fedora have it.
+const STORE: &str = "var/lib/selinux";
+/// The line of `semanage.conf(5)` that says where it is.
+const STORE_ROOT: &[u8] = b"store-root";
+/// Larger is no configuration.
+const CONFIGURATION_LIMIT: u64 = 1 << 20;
+
+/// Moves the store to `/etc/selinux` and tells libsemanage.
+pub fn settle(image: &mut Image, report: &mut Report) -> Result<()> {
+    let store = fixed(STORE);
+    let policies = image
+        .tree
+        .lookup(&store)
+        .and_then(|id| image.tree.children(id));
+    let Some(policies) = policies.filter(|policies| !policies.is_empty()) else {
+        return Ok(());
+    };
+    let policies: Vec<_> = policies.keys().cloned().collect();
+    let target = etc(&image.tree).join(b"selinux");
+    let configuration = target.join(b"semanage.conf");
+    let found = image.tree.lookup(&configuration);
+    let text = match found.map(|id| &image.tree.inode(id).content) {
+        Some(&Content::File { body, .. }) => image.bodies.read(body, CONFIGURATION_LIMIT)?,
+        _ => Vec::new(),
+    };
+    if store_root(&text).is_some_and(|root| *root != *fixed(STORE).to_absolute()) {
+        // Nobody reads the one in /var.
+        return Ok(());
+    }
+    for policy in policies {
+        merge(image, &store.join(&policy), &target.join(&policy), report)?;
+    }
+    image.tree.remove(&store);
+    report.note(BY, Action::Moved, &store, "to /etc/selinux");
+    write(image, &configuration, &with_store_root(&text), report)
+}
+
+/// Moves a policy's part of the store into the directory of the policy. What both have is that of the
+/// store: it is the one in use.
+fn merge(image: &mut Image, from: &ImagePath, to: &ImagePath, report: &mut Report) -> Result<()> {
+    let Some(id) = image.tree.lookup(from) else {
+        return Ok(());
+    };
+    let into_directory = image
+        .tree
+        .lookup(to)
+        .is_some_and(|id| image.tree.children(id).is_some());
+    let names: Vec<_> = match image.tree.children(id) {
+        Some(children) if into_directory => children.keys().cloned().collect(),
+        _ => {
+            drop_subtree(&mut image.tree, to, BY, "not the store in use", report);
+            image.tree.link(to, id)?;
+            return Ok(());
+        }
+    };
+    for name in names {
+        let (part, place) = (from.join(&name), to.join(&name));
+        drop_subtree(&mut image.tree, &place, BY, "not the store in use", report);
+        if let Some(id) = image.tree.lookup(&part) {
+            image.tree.link(&place, id)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the configuration says that the store is; the last line of several counts.
+fn store_root(text: &[u8]) -> Option<&[u8]> {
+    text.split(|&b| b == b'\n').rev().find_map(value)
+}
+
+/// The configuration with the store in `/etc/selinux` and nowhere else.
+fn with_store_root(text: &[u8]) -> Vec<u8> {
+    let lines = text.split_inclusive(|&b| b == b'\n');
+    let others = lines.filter(|line| value(line).is_none());
+    let mut new: Vec<u8> = others.flatten().copied().collect();
+    if new.last().is_some_and(|&byte| byte != b'\n') {
+        new.push(b'\n');
+    }
+    new.extend_from_slice(STORE_ROOT);
+    new.extend_from_slice(b"=/etc/selinux\n");
+    new
+}
+
+/// What a line sets the place of the store to, if it does.
+fn value(line: &[u8]) -> Option<&[u8]> {
+    let after = line.trim_ascii().strip_prefix(STORE_ROOT)?;
+    Some(after.trim_ascii_start().strip_prefix(b"=")?.trim_ascii())
+}
+
+/// Where the host's `/etc` lies in an image, or in a commit.
+fn etc(tree: &Tree) -> ImagePath {
+    let (etc, usr_etc) = (fixed("etc"), fixed("usr/etc"));
+    let is_directory = |path| {
+        tree.lookup(path)
+            .is_some_and(|id| tree.children(id).is_some())
+    };
+    match !is_directory(&etc) && is_directory(&usr_etc) {
+        true => usr_etc,
+        false => etc,
+    }
+}

@@ -160,10 +160,7 @@ fn remaining(report: &Report) -> BTreeSet<String> {
     let notes = report.notes().iter().filter(stays);
     notes
         .map(|note| {
-            let path = note.path.to_string();
-            let path = path
-                .strip_prefix("/usr/etc")
-                .map_or(&*path, |_| &path["/usr".len()..]);
+            let path = host_path(&note.path.to_string());
             format!("{} {} {path}: {}", note.by, note.action, note.detail)
         })
         .collect()
@@ -204,16 +201,20 @@ proptest! {
                 false => path.clone(),
             };
             let told = report.notes().iter().any(|note| {
-                // Of a path that both have, the one in /etc is named.
-                let usr = format!("/usr{}", note.path);
                 note.action != Action::Warning
                     && note.path != image_path("etc")
-                    && [note.path.to_string(), usr]
-                        .iter()
-                        .any(|named| is_below(&path, named))
+                    && is_below(&host_path(&path), &host_path(&note.path.to_string()))
             });
             prop_assert!(told || after.get(&moved) == Some(&line), "{path}: {line}\n{:#?}", report.notes());
         }
+    }
+}
+
+/// The path of the host: its `/etc` is `/usr/etc` of the commit.
+fn host_path(path: &str) -> String {
+    match is_below(path, "/usr/etc") {
+        true => path["/usr".len()..].to_owned(),
+        false => path.to_owned(),
     }
 }
 

@@ -9,6 +9,7 @@ mod etc;
 mod initramfs;
 mod kernel;
 mod ostree_base;
+mod pattern;
 mod permissions;
 mod pyc;
 mod selinux_subs;

@@ -7,6 +7,7 @@
 
 mod commit;
 mod error;
+mod read;
 mod staging;
 mod transaction;
 mod worker;

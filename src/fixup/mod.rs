@@ -10,6 +10,7 @@ mod factory;
 mod initramfs;
 mod kernel;
 mod ostree_base;
+mod pattern;
 mod permissions;
 mod pyc;
 mod selinux_subs;

@@ -24,7 +24,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::Value;
-use support::command::{import, is_root, not_run, run, scratch};
+use support::command::{self, is_root, not_run, run, scratch};
 use support::layout::specimen;
 use support::listing::{Directory, read_directory};
 use tempfile::TempDir;
@@ -74,6 +74,12 @@ fn small() -> (TempDir, Imported) {
     let source = specimen().write(&directory.path().join("image"));
     let imported = Imported::new(directory.path().to_owned(), source);
     (directory, imported)
+}
+
+/// Imports as the tests here do: what becomes of kernels has tests of its own.
+fn import(repo: &Path, mode: &str, source: &str, options: &[&str]) -> Value {
+    let options = [&["--skip-fixup=kernel"], options].concat();
+    command::import(repo, mode, source, &options)
 }
 
 impl Imported {

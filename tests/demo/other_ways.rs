@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::command::{fsck, import, scratch, skopeo_copy, skopeo_digest, text};
-use crate::{Imported, demo};
+use crate::support::command::{fsck, scratch, skopeo_copy, skopeo_digest, text};
+use crate::{Imported, demo, import};
 
 #[test]
 fn one_thread() {

@@ -8,9 +8,9 @@ use import_oci::path::escape;
 use serde_json::Value;
 
 use crate::changes::{Changed, Note, change};
-use crate::support::command::{fsck, import, is_root, not_run, run, text};
+use crate::support::command::{fsck, is_root, not_run, run, text};
 use crate::support::listing::{Kind, Listing, assert_equal, read_commit, read_directory};
-use crate::{Imported, demo, small};
+use crate::{Imported, demo, import, small};
 
 /// Who may notice oddities of the image without changing anything, besides the fixups.
 const READERS: [&str; 3] = ["layer", "merge", "label"];

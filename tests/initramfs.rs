@@ -140,7 +140,7 @@ fn imported(command: &mut Command) -> (String, String) {
     let said: Vec<_> = notes.iter().filter(of_initramfs).collect();
     assert_eq!(said.len(), 1, "{said:?}");
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    assert_eq!(json["kernel"].is_string(), true);
+    assert!(json["kernel"].is_string());
     (text(&json["commit"]), text(&said[0]["detail"]))
 }
 
@@ -190,7 +190,8 @@ fn repo_argument(repo: &Path) -> String {
 fn made_again_when_something_of_it_changed() {
     let place = Place::new();
     let (repo, prepared) = (place.at("repo"), bootable());
-    let changes: [(&str, fn(Image) -> Image, &str); 7] = [
+    type Change = fn(Image) -> Image;
+    let changes: [(&str, Change, &str); 7] = [
         ("the first", |image| image, MADE),
         (
             "content elsewhere",

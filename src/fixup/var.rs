@@ -114,7 +114,7 @@ impl Fixup for MoveVar {
 }
 
 fn move_out(image: &mut Image, var: &ImagePath, report: &mut Report) -> Result<Vec<Line>> {
-    let declared = Declared::read(&image.tree, &image.bodies, LINES)?;
+    let declared = Declared::read(&image.tree, &image.bodies, Some(LINES))?;
     let accounts = image.packages.accounts.clone();
     let resettling = Resettling {
         from: var,

@@ -18,9 +18,6 @@ use crate::tree::{Content, Inode};
 pub use declared::Declared;
 use words::{escape_argument, escape_glob, escape_path, expand, unescape, words};
 
-/// The directory of lines that come with the image.
-const DIRECTORY: &[u8] = b"usr/lib/tmpfiles.d";
-
 /// More is no file of lines.
 const FILE_LIMIT: u64 = 4 << 20;
 
@@ -213,12 +210,9 @@ pub fn add(
 const HEADER: &str = "# Made by import-oci, see tmpfiles.d(5).\n";
 
 /// The path of a file of ours.
-pub fn own(name: &str) -> ImagePath {
-    directory(DIRECTORY).join(name.as_bytes())
-}
-
-fn directory(path: &[u8]) -> ImagePath {
-    ImagePath::parse(path).expect("a constant without `..`")
+fn own(name: &str) -> ImagePath {
+    let directory = ImagePath::parse(b"usr/lib/tmpfiles.d").expect("no `..` in it");
+    directory.join(name.as_bytes())
 }
 
 #[cfg(test)]

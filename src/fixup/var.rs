@@ -245,3 +245,6 @@ fn names(tree: &Tree, directory: &ImagePath) -> Vec<Box<[u8]>> {
 fn fixed(path: &str) -> ImagePath {
     ImagePath::parse(path.as_bytes()).expect("a constant without `..`")
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,16 +10,13 @@ use anyhow::Result;
 
 use super::Image;
 use crate::metadata::Metadata;
-use crate::packages::AccountDatabase;
+use crate::packages::{AccountDatabase, fragments};
 use crate::path::ImagePath;
 use crate::report::{Action, Report};
 use crate::tree::{Content, Inode};
 
 pub use declared::Declared;
 use words::{escape_argument, escape_glob, escape_path, expand, unescape, words};
-
-/// The directory of lines that come with the image.
-const DIRECTORY: &[u8] = b"usr/lib/tmpfiles.d";
 
 /// More is no file of lines.
 const FILE_LIMIT: u64 = 4 << 20;
@@ -159,15 +156,15 @@ impl fmt::Display for Line {
 }
 
 /// Adds `lines` to the file `name` of the image's own `tmpfiles.d`. Lines that are there already stay, unless one of the
-/// new is of their type and path; so an image made from a commit of ours keeps those of the commit.
+/// new says the same of the same path; so an image made from a commit of ours keeps those of the commit.
 pub fn add(
     image: &mut Image,
     name: &str,
-    lines: Vec<Line>,
+    new: Vec<Line>,
     by: &'static str,
     report: &mut Report,
 ) -> Result<()> {
-    if lines.is_empty() {
+    if new.is_empty() {
         return Ok(());
     }
     let path = own(name);
@@ -176,12 +173,16 @@ pub fn add(
         Some(&Content::File { body, .. }) => Some(image.bodies.read(body, FILE_LIMIT)?),
         _ => None,
     };
-    let old = before.iter().flat_map(|text| text.split(|&b| b == b'\n'));
-    let lines: BTreeMap<_, _> = old
-        .filter_map(Line::parse)
-        .chain(lines)
-        .map(|line| ((line.path.clone(), line.kind), line))
-        .collect();
+    let old = fragments::lines(before.as_deref().unwrap_or_default());
+    let mut lines: BTreeMap<_, Line> = BTreeMap::new();
+    for line in old.filter_map(Line::parse).chain(new) {
+        let subject = (line.path.clone(), (!line.makes()).then_some(line.kind));
+        // The copy of a directory makes it, too.
+        let is_made = |old: &Line| old.kind == b'C' && line.kind == b'd';
+        if !lines.get(&subject).is_some_and(is_made) {
+            lines.insert(subject, line);
+        }
+    }
     let mut text = HEADER.to_owned();
     for line in lines.values() {
         text += &format!("{line}\n");
@@ -213,12 +214,9 @@ pub fn add(
 const HEADER: &str = "# Made by import-oci, see tmpfiles.d(5).\n";
 
 /// The path of a file of ours.
-pub fn own(name: &str) -> ImagePath {
-    directory(DIRECTORY).join(name.as_bytes())
-}
-
-fn directory(path: &[u8]) -> ImagePath {
-    ImagePath::parse(path).expect("a constant without `..`")
+fn own(name: &str) -> ImagePath {
+    let directory = ImagePath::parse(b"usr/lib/tmpfiles.d").expect("no `..` in it");
+    directory.join(name.as_bytes())
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub fn declare(image: &mut Image, system: &System, report: &mut Report) -> Resul
     }
     let lines = undeclared.lines;
     let text = (!lines.is_empty()).then(|| format!("{HEADER}{}\n", lines.join("\n")));
-    let what = format!("{} lines that declare system accounts", lines.len());
+    let what = format!("lines that declare system accounts: {}", lines.len());
     write_own(image, &path(FILE), text.as_deref(), &what, report)
 }
 

@@ -108,9 +108,9 @@ fn files_on_the_host_are_given_to_their_owners_by_name() {
     assert_eq!(
         lines,
         [
+            r#"z \"/var/lib/a b\" - polkitd polkitd"#,
             "z /etc/polkit-1/program - polkitd root",
             "z /etc/polkit-1/rules.d - root polkitd",
-            r"z /var/lib/a\x20b - polkitd polkitd",
             "z /var/lib/alices - polkitd -",
         ]
     );

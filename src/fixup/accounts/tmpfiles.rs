@@ -50,7 +50,7 @@ pub fn name_owners(image: &mut Image, system: &System, report: &mut Report) -> R
         .fold(String::new(), |text, line| text + line + "\n");
     let text = (!lines.is_empty()).then(|| format!("{HEADER}{text}"));
     let what = format!(
-        "{} lines that give files to their owners by name",
+        "lines that give files to their owners by name: {}",
         lines.len()
     );
     write_own(image, &file, text.as_deref(), &what, report)
@@ -92,34 +92,50 @@ fn line(
 /// A line of an earlier import with its path, as long as its accounts exist.
 fn still_good(line: &[u8], accounts: &AccountDatabase) -> Option<(String, String)> {
     let line = std::str::from_utf8(line).ok()?;
-    let words: Vec<_> = line.split(' ').collect();
-    let [_, path, _, user, group] = words[..] else {
-        return None;
-    };
+    // None of the last three fields has a space in it.
+    let mut from_end = line.rsplitn(4, ' ');
+    let [group, user, _mode, rest] = [(); 4].map(|()| from_end.next());
+    let (group, user, path) = (group?, user?, rest?.strip_prefix("z ")?);
     let known = (user == "-" || accounts.uid(user).is_some())
         && (group == "-" || accounts.gid(group).is_some());
     known.then(|| (path.to_owned(), line.to_owned()))
 }
 
-/// A path of the host, spelled so that it ends no word, is no escape and no specifier, and as a
-/// pattern stands for itself alone.
+/// A path of the host, spelled so that it ends no word and is no specifier, and as a pattern stands for
+/// itself alone. Quotes rather than C escapes: systemd 252 takes `\x20` for `x20`.
 fn escape(path: &ImagePath) -> String {
-    let mut text = String::new();
+    let mut pattern = Vec::new();
     for byte in path.to_absolute() {
         match byte {
-            b'%' => text.push_str("%%"),
-            // Once for the pattern, and both of that once more for the word.
-            b'*' | b'?' | b'[' | b']' | b'{' | b'}' => {
-                write!(text, r"\\{}", char::from(byte)).expect("a string takes all");
+            b'%' => pattern.push(b'%'),
+            b'*' | b'?' | b'[' | b']' | b'{' | b'}' | b'\\' => pattern.push(b'\\'),
+            _ => {}
+        }
+        pattern.push(byte);
+    }
+    let mut word = String::new();
+    for chunk in pattern.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' | '"' => word.extend(['\\', c]),
+                // These cannot stand in a line; only newer versions find such a file.
+                c if c.is_ascii_control() => {
+                    write!(word, r"\x{:02x}", u32::from(c)).expect(IN_MEMORY)
+                }
+                c => word.push(c),
             }
-            b'\\' => text.push_str(r"\\\\"),
-            b'"' | b'\'' => write!(text, r"\x{byte:02x}").expect("a string takes all"),
-            b'!'..=b'~' => text.push(char::from(byte)),
-            _ => write!(text, r"\x{byte:02x}").expect("a string takes all"),
+        }
+        for byte in chunk.invalid() {
+            write!(word, r"\x{byte:02x}").expect(IN_MEMORY);
         }
     }
-    text
+    match word.contains([' ', '\'', '"', '\\']) {
+        true => format!("\"{word}\""),
+        false => word,
+    }
 }
+
+const IN_MEMORY: &str = "a string takes all";
 
 /// The paths whose owner the image's own lines decide.
 #[derive(Debug, Default)]
@@ -240,10 +256,11 @@ mod tests {
     fn paths_stand_for_themselves() {
         for (path, text) in [
             ("etc/plain-1.2_3", "/etc/plain-1.2_3"),
-            ("etc/a b%c", r"/etc/a\x20b%%c"),
-            ("etc/a*[b]", r"/etc/a\\*\\[b\\]"),
-            (r"etc/\", r"/etc/\\\\"),
-            ("etc/\"é", r"/etc/\x22\xc3\xa9"),
+            ("etc/a b%c", r#""/etc/a b%%c""#),
+            ("etc/a*[b]", r#""/etc/a\\*\\[b\\]""#),
+            (r"etc/\", r#""/etc/\\\\""#),
+            ("etc/\"é'", r#""/etc/\"é'""#),
+            ("etc/a\nb", r#""/etc/a\x0ab""#),
         ] {
             assert_eq!(escape(&image_path(path)), text);
         }

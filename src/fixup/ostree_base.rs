@@ -5,6 +5,8 @@
 //! but an ostree host reads them there. A later layer that changes a file's mode copies it without.
 
 mod objects;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

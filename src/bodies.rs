@@ -177,6 +177,28 @@ impl Bodies {
         Ok(n)
     }
 
+    /// Do two bodies hold the same?
+    pub fn same(&self, a: BodyId, b: BodyId) -> io::Result<bool> {
+        if a == b {
+            return Ok(true);
+        }
+        if self.size(a) != self.size(b) {
+            return Ok(false);
+        }
+        let (mut a, mut b) = (self.reader(a), self.reader(b));
+        let (mut x, mut y) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+        loop {
+            let n = a.read(&mut x)?;
+            if n == 0 {
+                return Ok(true);
+            }
+            b.read_exact(&mut y[..n])?;
+            if x[..n] != y[..n] {
+                return Ok(false);
+            }
+        }
+    }
+
     /// Can somebody else change a body while it is read?
     pub fn may_change(&self, id: BodyId) -> bool {
         self.store(self.unpatched(id).0).may_change()
@@ -509,6 +531,27 @@ mod tests {
                     assert_eq!(buffer[..n], want.as_bytes()[start..start + length]);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn bodies_are_compared() {
+        let mut bodies = Bodies::default();
+        let [long, other] = [1, 2].map(|last| {
+            let mut bytes = vec![0; 200_000];
+            bytes[199_999] = last;
+            bytes
+        });
+        let ids = [&b"a"[..], b"a", b"b", b"", &long, &long, &other].map(|bytes| bodies.add(bytes));
+        for (a, b, want) in [
+            (0, 0, true),
+            (0, 1, true),
+            (0, 2, false),
+            (0, 3, false),
+            (4, 5, true),
+            (4, 6, false),
+        ] {
+            assert_eq!(bodies.same(ids[a], ids[b]).unwrap(), want, "{a} {b}");
         }
     }
 

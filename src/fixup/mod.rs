@@ -110,9 +110,10 @@ pub trait Fixup: Sync {
 /// Every fixup, in the order in which they are applied.
 pub const FIXUPS: &[&dyn Fixup] = &[
     &special_files::SpecialFiles,
+    // Before the xattrs that it finds are cleaned.
+    &ostree_base::OstreeBase,
     &xattrs::CleanXattrs,
     &container_leftovers::ContainerLeftovers,
-    &ostree_base::OstreeBase,
     &permissions::Permissions,
     &accounts::Accounts,
     &kernel::Kernel,

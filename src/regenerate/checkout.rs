@@ -20,9 +20,9 @@ pub(super) const MOUNT_POINTS: [&str; 5] = ["dev", "proc", "run", "tmp", "var/tm
 
 /// Writes `tree` to the directory `root`, which it makes, without the file `except`.
 ///
-/// `/usr/etc` becomes `/etc`, as on a host. Every file is dated 1970 and keeps its mode, which goes into an
-/// initramfs; owners and xattrs do not, and so all belongs to whoever runs this. Directories are open to the owner,
-/// that it can be removed again.
+/// `/usr/etc` becomes `/etc`, as on a host. Every file is dated 1970 and keeps its mode, which goes
+/// into an initramfs; owners and xattrs do not, and so all belongs to whoever runs this. Directories
+/// are open to their owner, so that they can be removed again.
 pub(super) fn write(tree: &Tree, bodies: &Bodies, except: &ImagePath, root: &Path) -> Result<()> {
     let mut written: HashMap<InodeId, PathBuf> = HashMap::new();
     let no_etc = tree.child(tree.root(), b"etc").is_none();

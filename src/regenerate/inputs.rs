@@ -1,9 +1,9 @@
 //! What an initramfs is made of, as one digest.
 //!
-//! It covers the modules of the kernel, dracut, its configuration and that of ostree, every file that the initramfs took
-//! in, the programs that dracut's scripts name, and the names that lie beside what was taken: a
-//! file that is new may be one that dracut looks for. It is a pure function of the tree and of the paths in the
-//! initramfs.
+//! It covers the modules of the kernel, dracut, its configuration and that of ostree, every file
+//! that the initramfs took in, the programs that dracut's scripts name, and the names that lie
+//! beside what was taken: a file that is new may be one that dracut looks for. It is a pure function
+//! of the tree and of the paths in the initramfs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

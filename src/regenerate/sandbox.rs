@@ -101,8 +101,8 @@ enum Sandbox {
     Unshare,
 }
 
-/// What dracut may do to files that belong to others, as far as there are any inside: read and mark them, and look
-/// into the directory that becomes the initramfs as its root.
+/// What dracut may do besides: read files whatever their mode, give modes and owners to what it
+/// makes, and run programs with that as their root.
 const CAPABILITIES: [&str; 4] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",

@@ -11,7 +11,7 @@ use anyhow::Result;
 use super::Image;
 use crate::metadata::Metadata;
 use crate::packages::{AccountDatabase, fragments};
-use crate::path::ImagePath;
+use crate::path::{ImagePath, escape};
 use crate::report::{Action, Report};
 use crate::tree::{Content, Inode};
 
@@ -133,25 +133,33 @@ fn well_known(id: u32) -> String {
     }
 }
 
-impl fmt::Display for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Line {
+    /// The line as a file has it, without its end.
+    pub fn to_bytes(&self) -> Vec<u8> {
         let path = match self.kind {
             b'z' | b'Z' | b'a' | b'A' | b't' | b'T' | b'h' | b'H' => escape_glob(&self.path),
             _ => escape_path(&self.path),
         };
-        write!(f, "{}{} {path}", char::from(self.kind), self.modifiers)?;
-        match self.mode {
-            Some(mode) => write!(f, " {mode:04o}")?,
-            None => f.write_str(" -")?,
+        let mode = self.mode.map(|mode| format!("{mode:04o}"));
+        let [mode, user, group] =
+            [&mode, &self.user, &self.group].map(|field| field.as_deref().unwrap_or("-"));
+        let mut line = vec![self.kind];
+        line.extend_from_slice(self.modifiers.as_bytes());
+        line.push(b' ');
+        line.extend_from_slice(&path);
+        line.extend_from_slice(format!(" {mode} {user} {group} -").as_bytes());
+        if let Some(argument) = &self.argument {
+            line.push(b' ');
+            line.extend_from_slice(escape_argument(argument).as_bytes());
         }
-        for name in [&self.user, &self.group] {
-            write!(f, " {}", name.as_deref().unwrap_or("-"))?;
-        }
-        f.write_str(" -")?;
-        match &self.argument {
-            Some(argument) => write!(f, " {}", escape_argument(argument)),
-            None => Ok(()),
-        }
+        line
+    }
+}
+
+/// For messages.
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&escape(&self.to_bytes()))
     }
 }
 
@@ -183,11 +191,12 @@ pub fn add(
             lines.insert(subject, line);
         }
     }
-    let mut text = HEADER.to_owned();
+    let mut text = HEADER.as_bytes().to_vec();
     for line in lines.values() {
-        text += &format!("{line}\n");
+        text.extend(line.to_bytes());
+        text.push(b'\n');
     }
-    if before.as_deref() == Some(text.as_bytes()) {
+    if before.as_deref() == Some(&*text) {
         return Ok(());
     }
     let action = match found {
@@ -200,7 +209,7 @@ pub fn add(
             ..Metadata::default()
         },
         content: Content::File {
-            body: image.bodies.add(text.as_bytes()),
+            body: image.bodies.add(&text),
             size: text.len() as u64,
         },
     };
@@ -228,7 +237,7 @@ mod tests {
 
     #[track_caller]
     fn check(line: &Line, text: &str) {
-        assert_eq!(line.to_string(), text);
+        assert_eq!(String::from_utf8(line.to_bytes()).unwrap(), text);
         assert_eq!(Line::parse(text.as_bytes()).as_ref(), Some(line), "{text}");
     }
 
@@ -249,7 +258,7 @@ mod tests {
         );
         check(
             &Line::new(b'd', image_path("var/a b\t\"c\" 'd' \\ %m # é\n")).mode(&metadata(0)),
-            r#"d /var/a\x20b\x09\x22c\x22\x20\x27d\x27\x20\\\x20%%m\x20#\x20\xc3\xa9\x0a 0000 - - -"#,
+            "d \"/var/a b\t\\\"c\\\" \\'d\\' \\\\ %%m # é\\n\" 0000 - - -",
         );
         check(
             &Line::new(b'L', image_path("var/run")).argument(b"../run"),
@@ -269,7 +278,7 @@ mod tests {
     fn paths_of_globs_are_names() {
         let line = Line::new(b'z', image_path("var/a*b[c]{d,e}?\\"));
         let text = r"z /var/a\\*b\\[c\\]\\{d,e\\}\\?\\\\ - - - -";
-        assert_eq!(line.to_string(), text);
+        assert_eq!(line.to_bytes(), text.as_bytes());
     }
 
     #[test]

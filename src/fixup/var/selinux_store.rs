@@ -66,6 +66,8 @@ fn merge(image: &mut Image, from: &ImagePath, to: &ImagePath, report: &mut Repor
             return Ok(());
         }
     };
+    let detail = format!("into {to}, whose mode and owner stay");
+    report.note(BY, Action::Moved, from, detail);
     for name in names {
         let (part, place) = (from.join(&name), to.join(&name));
         drop_subtree(&mut image.tree, &place, BY, "not the store in use", report);
@@ -176,8 +178,9 @@ mod tests {
             ];
             assert_eq!(tree, want.map(|line| format!("/{etc}/selinux{line}")));
             assert_eq!(
-                notes[..4],
+                notes[..5],
                 [
+                    "moved /var/lib/selinux/p".to_owned(),
                     format!("dropped /{etc}/selinux/p/active"),
                     format!("dropped /{etc}/selinux/p/active/commit_num"),
                     "moved /var/lib/selinux".to_owned(),

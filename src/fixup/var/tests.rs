@@ -62,7 +62,7 @@ fn directories_links_and_files_become_lines() {
         [
             &lines(&[
                 "d /var/lib 0755 root root -",
-                r"C /var/lib/a\x20b - - - -",
+                "C \"/var/lib/a b\" - - - -",
                 "C /var/lib/one 0644 games games -",
                 "C /var/lib/state - - - -",
                 "z /var/lib/state - games games -",

@@ -54,14 +54,7 @@ fn relocate_lines(
     let there = lines(&there).filter(|line| name(line).is_none() || !names.contains(&name(line)));
     let text = join(there.chain(moved.iter().copied()));
     let what = format!("{} system accounts of {}", moved.len(), file.path);
-    match String::from_utf8(text) {
-        Ok(text) => write_own(image, &target, Some(&text), &what, report)?,
-        Err(_) => {
-            let reason = format!("{} is not UTF-8 text", file.path);
-            report.fatal(BY, &file.path, reason, "choose --users=sysusers");
-            return Ok(());
-        }
-    }
+    write_own(image, &target, Some(&text), &what, report)?;
     file.write(image, &join(kept.into_iter()));
     let detail = format!("{} system accounts moved to {target}", moved.len());
     report.note(BY, Action::Changed, &file.path, detail);
@@ -84,13 +77,7 @@ fn consult(image: &mut Image, report: &mut Report) -> Result<()> {
             report.note(BY, Action::Changed, &file.path, what);
             Ok(())
         }
-        None => write_own(
-            image,
-            &place,
-            Some(&String::from_utf8_lossy(&text)),
-            what,
-            report,
-        ),
+        None => write_own(image, &place, Some(&text), what, report),
     }
 }
 

@@ -55,11 +55,16 @@ impl TextFile {
     }
 }
 
-/// Where the image has its `/etc`.
+/// Where the image has its `/etc`: a commit has `/usr/etc`, and some images a link to it.
 pub fn etc(image: &Image) -> ImagePath {
-    match image.tree.child(image.tree.root(), b"etc") {
-        None if image.tree.lookup(&path("usr/etc")).is_some() => path("usr/etc"),
-        _ => path("etc"),
+    let is_directory = |place: &ImagePath| {
+        let found = image.tree.lookup(place);
+        found.is_some_and(|id| image.tree.children(id).is_some())
+    };
+    let (etc, usr_etc) = (path("etc"), path("usr/etc"));
+    match !is_directory(&etc) && is_directory(&usr_etc) {
+        true => usr_etc,
+        false => etc,
     }
 }
 
@@ -67,7 +72,7 @@ pub fn etc(image: &Image) -> ImagePath {
 pub fn write_own(
     image: &mut Image,
     path: &ImagePath,
-    text: Option<&str>,
+    text: Option<&[u8]>,
     what: &str,
     report: &mut Report,
 ) -> Result<()> {
@@ -83,9 +88,9 @@ pub fn write_own(
                 "nothing is left to be said in it",
             );
         }
-        (Some(before), Some(text)) if before.text == text.as_bytes() => {}
+        (Some(before), Some(text)) if before.text == text => {}
         (Some(before), Some(text)) => {
-            before.write(image, text.as_bytes());
+            before.write(image, text);
             report.note(BY, Action::Changed, path, what);
         }
         (None, Some(text)) => {
@@ -94,7 +99,7 @@ pub fn write_own(
                     mode: 0o644,
                     ..Metadata::default()
                 },
-                content: content(image, text.as_bytes()),
+                content: content(image, text),
             };
             image.tree.insert(path, inode)?;
             report.note(BY, Action::Added, path, what);

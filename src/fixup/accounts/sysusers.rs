@@ -32,7 +32,13 @@ pub fn declare(image: &mut Image, system: &System, report: &mut Report) -> Resul
     let lines = undeclared.lines;
     let text = (!lines.is_empty()).then(|| format!("{HEADER}{}\n", lines.join("\n")));
     let what = format!("lines that declare system accounts: {}", lines.len());
-    write_own(image, &path(FILE), text.as_deref(), &what, report)
+    write_own(
+        image,
+        &path(FILE),
+        text.as_deref().map(str::as_bytes),
+        &what,
+        report,
+    )
 }
 
 /// Tells that the lines are missing.

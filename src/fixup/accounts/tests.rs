@@ -174,6 +174,35 @@ fn altfiles_take_system_accounts() {
 }
 
 #[test]
+fn a_link_to_usr_etc_is_followed() {
+    let layers = Layers::new()
+        .symlink("etc", "usr/etc")
+        .file("usr/etc/passwd", "games:x:5:60:::\n")
+        .file("usr/lib/libnss_altfiles.so.2", "");
+    let (tree, notes) = lines(
+        layers,
+        options(Users::Altfiles),
+        &["/usr/etc/", "/usr/lib/p"],
+    );
+    assert_eq!(
+        tree[1..],
+        [
+            r#"/usr/etc/nsswitch.conf 644 "passwd: files altfiles\\ngroup: files altfiles\\n""#,
+            "/usr/etc/passwd 644 \"\"",
+            r#"/usr/lib/passwd 644 "games:x:5:60:::\\n""#,
+        ]
+    );
+    assert_eq!(
+        notes,
+        [
+            "added /usr/lib/passwd",
+            "changed /usr/etc/passwd",
+            "added /usr/etc/nsswitch.conf",
+        ]
+    );
+}
+
+#[test]
 fn altfiles_need_their_module() {
     let (tree, notes) = lines(image(), options(Users::Altfiles), &["/usr/lib/passwd"]);
     assert_eq!(tree, [""; 0]);

@@ -53,7 +53,13 @@ pub fn name_owners(image: &mut Image, system: &System, report: &mut Report) -> R
         "lines that give files to their owners by name: {}",
         lines.len()
     );
-    write_own(image, &file, text.as_deref(), &what, report)
+    write_own(
+        image,
+        &file,
+        text.as_deref().map(str::as_bytes),
+        &what,
+        report,
+    )
 }
 
 /// The line for a file; `None`: no system account owns it, or it is a link.

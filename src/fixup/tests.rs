@@ -259,3 +259,32 @@ fn lines(image: &Image) -> BTreeMap<String, String> {
         })
         .collect()
 }
+
+#[test]
+fn names_are_unique_and_can_be_skipped() {
+    let mut names: Vec<_> = FIXUPS.iter().map(|f| f.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), FIXUPS.len());
+
+    let (tree, bodies) = Layers::new().file("etc/x", "").merge();
+    let mut image = Image {
+        tree,
+        bodies,
+        packages: Packages::default(),
+        options: FixupOptions {
+            skip: names.iter().map(|&n| n.to_owned()).collect(),
+            ..FixupOptions::default()
+        },
+    };
+    let mut report = Report::default();
+    apply_all(&mut image, &mut report).unwrap();
+    assert_eq!(
+        list(&image.tree, &image.bodies),
+        ["/etc/ 755", "/etc/x 644 \"\""]
+    );
+    image.options.skip.clear();
+    apply_all(&mut image, &mut report).unwrap();
+    assert!(image.tree.lookup(&image_path("usr/etc/x")).is_some());
+    assert!(image.tree.lookup(&image_path("sysroot")).is_some());
+}

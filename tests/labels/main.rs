@@ -32,7 +32,7 @@ use import_oci::label::{
 use import_oci::path::{ImagePath, escape};
 use import_oci::progress::Silent;
 use import_oci::report::Report;
-use import_oci::source::{self, Platform};
+use import_oci::source::{self, FetchOptions, Platform};
 use serde_json::Value;
 use support::command::{import, import_oci, run, scratch};
 use support::layout::{Image, Layer};
@@ -101,7 +101,7 @@ fn debian() -> Result<PolicyFiles, String> {
         return Err(reason);
     };
     let reference = format!("oci:{}", image.to_str().unwrap());
-    let (_, source) = source::open(&reference).unwrap();
+    let (_, source) = source::open(&reference, &FetchOptions::default()).unwrap();
     let options = ImportOptions {
         platform: Platform::host(),
         merge: Default::default(),

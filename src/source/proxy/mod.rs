@@ -14,6 +14,7 @@ use std::io::{self, Cursor, Read};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::geteuid;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::mpsc;
 
@@ -99,9 +100,17 @@ impl ProxySource {
     }
 
     fn open_session(&self, platform: &Platform) -> Result<Session> {
+        let image = &self.reference.imgref;
         let config = self.skopeo.proxy(platform);
-        self.runtime
-            .run(Session::open(config, &self.reference.imgref))
+        let opened = self.runtime.run(Session::open(config, image));
+        // Its proxy does not enter the namespace by itself, as its other commands do.
+        match image.transport == Transport::ContainerStorage && !geteuid().is_root() {
+            true => opened.context(
+                "a user's images are read in the user's namespace: \
+                 podman unshare (or buildah unshare) import-oci …",
+            ),
+            false => opened,
+        }
     }
 
     /// Lets the policy judge what a skopeo that does not look at it has read.
@@ -112,8 +121,8 @@ impl ProxySource {
         }
         ensure!(
             transport != Transport::ContainerStorage,
-            "{} asks something of images in containers-storage, which is looked at only with \
-             skopeo 1.19 and later",
+            "{} asks something of images in containers-storage, and that it was heeded can be \
+             told of skopeo 1.19 and later only",
             self.skopeo.policy.file.display()
         );
         self.skopeo.judge(&self.reference.imgref, platform, image)

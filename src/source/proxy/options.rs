@@ -41,7 +41,7 @@ impl Surroundings<'_> {
     pub(super) fn of_process<T>(look: impl FnOnce(&Surroundings<'_>) -> T) -> T {
         look(&Surroundings {
             variable: &|name| std::env::var_os(name),
-            is_root: rustix::process::getuid().is_root(),
+            is_root: rustix::process::geteuid().is_root(),
             exists: &|path| path.exists(),
         })
     }

@@ -1,7 +1,11 @@
 //! policy.json is honoured, and `ostree-image-signed:` enforced.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::json;
 
+use crate::common::{output, stderr, stdout};
 use crate::server::{INSECURE, Place, Registry};
 use crate::{assert_contains, imported, layout, refused};
 
@@ -119,4 +123,43 @@ fn of_files_cannot_be_asked_for() {
     assert_contains(&error, "skopeo copy");
     let error = refused(&place, "ostree-remote-image:r:docker://x", &[]);
     assert_contains(&error, "ostree-image-signed:docker://x");
+}
+
+/// A policy that asks something, but not of loopback.
+const ASKS_OTHERS: &str = r#"{
+    "default": [{"type": "insecureAcceptAnything"}],
+    "transports": {"docker": {"registry.example": [{"type": "reject"}]}}
+}"#;
+
+/// A tag that moves between what is read and what the policy is asked about. A skopeo that looks
+/// at the policy itself leaves no such time.
+#[test]
+fn what_was_judged_is_what_was_read() {
+    let place = Place::new();
+    let Some(registry) = Registry::start(&place) else {
+        return;
+    };
+    place.policy(ASKS_OTHERS);
+    let first = layout(&place);
+    let image = registry.image("moving:v1");
+    place.push(&first, &image, &[]);
+    let second = crate::image()
+        .layer()
+        .file("usr/evil", "")
+        .write(&place.at("second"));
+    let path = std::env::var("PATH").unwrap();
+    let mover = format!(
+        "#!/bin/sh -e\nPATH='{path}'\ncase \" $* \" in *' copy '*) skopeo copy --quiet \
+         --dest-tls-verify=false --preserve-digests {}:v1 {image};; esac\nexec skopeo \"$@\"\n",
+        second.reference()
+    );
+    let mover = place.write("bin/skopeo", &mover);
+    std::fs::set_permissions(&mover, Permissions::from_mode(0o755)).unwrap();
+    let mut command = place.import(&image, &[INSECURE]);
+    command.env("PATH", format!("{}:{path}", place.at("bin").display()));
+    let output = output(&mut command);
+    match output.status.success() {
+        true => assert_contains(stdout(&output), &first.manifest),
+        false => assert_contains(stderr(&output), "the image has changed meanwhile"),
+    }
 }

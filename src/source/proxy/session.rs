@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use containers_image_proxy::{ImageProxy, ImageProxyConfig, OpenedImage};
-use oci_spec::image::{Digest as OciDigest, ImageManifest};
+use oci_spec::image::{Digest as OciDigest, ImageManifest, MediaType};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::mpsc;
 
@@ -54,8 +54,7 @@ impl Session {
         let known_as: Digest = known_as.parse()?;
         let context = || format!("manifest {known_as}");
         // skopeo hands out no index, and no other kind of manifest.
-        let document =
-            manifest::parse_document(&bytes, &"application/vnd.oci.image.manifest.v1+json".into());
+        let document = manifest::parse_document(&bytes, &MediaType::ImageManifest);
         let manifest = match document.with_context(context)? {
             Document::Manifest(manifest) => manifest,
             Document::Index(_) => bail!("{} is an index", context()),

@@ -8,14 +8,14 @@ use crate::repo::{Repo, Transaction};
 use crate::source::SourceReference;
 
 /// The branch in `repo` for the commit of `source`: the one asked for, else `import-oci/` and the
-/// escaped name of the source.
+/// escaped name of the source, whoever vouches for it.
 ///
 /// # Errors
 /// It cannot be a ref there.
 pub fn branch(repo: &Repo, asked_for: Option<&str>, source: &SourceReference) -> Result<String> {
     let Some(name) = asked_for else {
         let own = || {
-            let branch = RefName::Import(source.to_string()).to_ref()?;
+            let branch = RefName::Import(source.image()).to_ref()?;
             repo.check_new_ref(&branch)?;
             anyhow::Ok(branch)
         };

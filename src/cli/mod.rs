@@ -8,6 +8,7 @@ mod summary;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -15,7 +16,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::fixup::{self, FixupOptions};
 use crate::import::ImportOptions;
-use crate::source::{self, Platform, Source, SourceReference};
+use crate::source::{self, FetchOptions, Platform, Source, SourceReference};
 use crate::tree::merge::{DirectoryMetadata, MergeOptions, SymlinkParent};
 
 /// Turn an ordinary OCI image into an OSTree commit that boots.
@@ -69,8 +70,9 @@ struct OutputArgs {
 /// Where an image is read from, and which one of an index.
 #[derive(Debug, Args)]
 struct SourceArgs {
-    /// The image: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
-    /// rootfs:DIR, or a path at which one of these is recognised.
+    /// The image: docker://NAME, containers-storage:NAME, dir:DIR, oci:DIR[:TAG],
+    /// oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG], rootfs:DIR, or a path at which one
+    /// of the last four is recognised.
     // Optional only in the type: a verb may stand in its place.
     #[arg(required = true)]
     source: Option<String>,
@@ -86,12 +88,41 @@ struct SourceArgs {
     /// Variant of the architecture (v7, v8).
     #[arg(long)]
     variant: Option<String>,
+
+    #[command(flatten)]
+    fetch: FetchArgs,
+}
+
+/// How skopeo reaches an image for us.
+#[derive(Debug, Args)]
+struct FetchArgs {
+    /// File with the credentials for registries [default: REGISTRY_AUTH_FILE, else ostree/auth.json
+    /// in /run, /etc or /usr/lib, else where podman login puts them].
+    #[arg(long, value_name = "FILE", conflicts_with = "auth_anonymous")]
+    authfile: Option<PathBuf>,
+
+    /// Use no credentials, whatever files there are.
+    #[arg(long)]
+    auth_anonymous: bool,
+
+    /// Directory with certificates for registries (*.crt, *.cert, *.key).
+    #[arg(long, value_name = "DIR")]
+    cert_dir: Option<PathBuf>,
+
+    /// Accept registries without TLS or with any certificate.
+    #[arg(long)]
+    insecure_skip_tls_verification: bool,
+
+    /// The policy.json that says which signatures images need [default: CONTAINERS_POLICY_JSON,
+    /// else containers/policy.json in ~/.config, /etc or /usr/share].
+    #[arg(long, value_name = "FILE")]
+    signature_policy: Option<PathBuf>,
 }
 
 impl SourceArgs {
     fn open(&self) -> Result<(SourceReference, Source)> {
         let source = self.source.as_deref().expect("clap requires it");
-        source::open(source)
+        source::open(source, &self.fetch.options())
     }
 
     fn platform(&self) -> Platform {
@@ -100,6 +131,18 @@ impl SourceArgs {
             os: self.os.clone().unwrap_or(host.os),
             architecture: self.arch.clone().unwrap_or(host.architecture),
             variant: self.variant.clone(),
+        }
+    }
+}
+
+impl FetchArgs {
+    fn options(&self) -> FetchOptions {
+        FetchOptions {
+            authfile: self.authfile.clone(),
+            anonymous: self.auth_anonymous,
+            certificates: self.cert_dir.clone(),
+            skip_tls_verification: self.insecure_skip_tls_verification,
+            signature_policy: self.signature_policy.clone(),
         }
     }
 }

@@ -50,6 +50,9 @@ const READ_BUFFER: usize = 256 * 1024;
 /// Reads the layer that `layer` describes from `blob`, its bytes as stored, in one pass: contents
 /// go to `sink`, everything else is returned.
 ///
+/// Of an [unpacked](LayerDescriptor::unpacked) layer `blob` is the tar, and its diff_id all that
+/// is verified.
+///
 /// A thread of its own reads, digests and decompresses the blob while the calling one digests the
 /// result, parses it and feeds `sink`. Size, digest and diff_id are verified; a blob that is not
 /// the one described is reported as such, whatever it made the parser stumble over. The error is a
@@ -70,14 +73,21 @@ fn read_verified(
     sink: &mut dyn BodySink,
     limits: &Limits,
 ) -> Result<Layer, LayerError> {
-    let promised = media_type::compression(&layer.media_type)?;
+    let promised = match media_type::compression(&layer.media_type)? {
+        _ if layer.unpacked => Compression::None,
+        promised => promised,
+    };
     let given_up = AtomicBool::new(false);
     let blob = Abandonable {
         inner: blob,
         given_up: &given_up,
     };
     // One byte more than there should be is enough to know that a blob is too long.
-    let blob = HashingReader::new(blob.take(layer.size.saturating_add(1)));
+    let limit = match layer.unpacked {
+        true => u64::MAX,
+        false => layer.size.saturating_add(1),
+    };
+    let blob = HashingReader::new(blob.take(limit));
     let mut blob = PeekReader::new(blob, READ_BUFFER);
     let start = blob.peek(MAGIC).map_err(LayerError::Read)?;
     let compression = match Compression::sniff(start) {
@@ -95,7 +105,7 @@ fn read_verified(
             "{layer} is {compression}, its media type says {promised}"
         ));
     }
-    // The diff_id of a plain tar is the digest of its blob.
+    // The diff_id of a plain tar is the digest of its blob, which is verified.
     let (writer, stream) = pipe::pipe(compression != Compression::None);
     let (parsed, unpacked) = thread::scope(|scope| {
         let unpacking = scope.spawn(|| unpack(layer, blob, compression, writer));
@@ -111,7 +121,10 @@ fn read_verified(
     };
     let garbage = unpacked.unwrap_or_else(|panic| resume_unwind(panic))?;
     let parsed = parsed?;
-    let diff_id = parsed.digest.unwrap_or(layer.digest);
+    let diff_id = parsed.digest.unwrap_or(match layer.unpacked {
+        true => layer.diff_id,
+        false => layer.digest,
+    });
     if diff_id != layer.diff_id {
         return Err(LayerError::DiffIdMismatch {
             expected: layer.diff_id,
@@ -171,6 +184,15 @@ fn verify_blob<R: Read>(
 ) -> Result<u64, LayerError> {
     let garbage = drain(&mut blob).map_err(LayerError::Read)?;
     let (digest, size) = blob.into_inner().finish();
+    if layer.unpacked {
+        return match digest == layer.diff_id {
+            true => Ok(garbage),
+            false => Err(LayerError::DiffIdMismatch {
+                expected: layer.diff_id,
+                found: digest,
+            }),
+        };
+    }
     if size != layer.size {
         return Err(LayerError::SizeMismatch {
             expected: layer.size,

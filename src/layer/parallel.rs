@@ -41,6 +41,7 @@ pub fn read_all(
             })?,
             cancellable,
             progress,
+            announced: layer.size,
         };
         let store = u32::try_from(index).context("too many layers")?;
         let mut spool = Spool::new(store, directory)?;
@@ -62,6 +63,8 @@ struct Watched<'a, R> {
     blob: R,
     cancellable: &'a gio::Cancellable,
     progress: &'a dyn Progress,
+    /// How many bytes of it are still counted on: an unpacked layer has more than its blob.
+    announced: u64,
 }
 
 impl<R: Read> Read for Watched<'_, R> {
@@ -70,7 +73,9 @@ impl<R: Read> Read for Watched<'_, R> {
             return Err(io::Error::other("given up because another layer failed"));
         }
         let n = self.blob.read(buffer)?;
-        self.progress.advance(n as u64);
+        let counted = self.announced.min(n as u64);
+        self.announced -= counted;
+        self.progress.advance(counted);
         Ok(n)
     }
 }
@@ -89,6 +94,7 @@ mod tests {
             size,
             media_type: String::new(),
             diff_id: digest,
+            unpacked: false,
         };
         assert_eq!(total_size(&[layer(0, 2), layer(1, 3)]), 5);
         assert_eq!(total_size(&[layer(0, 2), layer(1, u64::MAX)]), u64::MAX);

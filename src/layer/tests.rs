@@ -86,5 +86,6 @@ fn descriptor(media_type: &str, blob: &[u8], tar: &[u8]) -> LayerDescriptor {
         size: blob.len() as u64,
         media_type: media_type.to_owned(),
         diff_id: Digest::of(tar),
+        unpacked: false,
     }
 }

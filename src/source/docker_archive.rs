@@ -16,7 +16,7 @@ use super::archive::Archive;
 use super::decompress::decompress;
 use super::layout::Member;
 use super::manifest::{self, DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST};
-use super::reference::{ImageSelector, SourceReference, normalise_docker_name};
+use super::reference::{ImageSelector, LocalReference, normalise_docker_name};
 use super::{ImageSource, LayerDescriptor, Platform, ResolvedImage};
 use crate::compression::{Compression, MAGIC};
 use crate::digest::Digest;
@@ -27,7 +27,7 @@ const PLAIN_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 /// An archive as `docker save` writes it.
 #[derive(Debug)]
 pub(super) struct DockerArchive {
-    reference: SourceReference,
+    reference: LocalReference,
     archive: Archive,
     image: SavedImage,
 }
@@ -62,7 +62,7 @@ struct Schema2Descriptor {
 }
 
 /// Picks the image of `archive`, which lies at the path of `reference`.
-pub(super) fn open(reference: &SourceReference, archive: Archive) -> Result<DockerArchive> {
+pub(super) fn open(reference: &LocalReference, archive: Archive) -> Result<DockerArchive> {
     ensure!(
         archive.contains("manifest.json") || !archive.contains("oci-layout"),
         "{reference}: it has an oci-layout, but no manifest.json: name it oci-archive:{}",
@@ -78,7 +78,7 @@ pub(super) fn open(reference: &SourceReference, archive: Archive) -> Result<Dock
     })
 }
 
-fn select(archive: &Archive, reference: &SourceReference) -> Result<SavedImage> {
+fn select(archive: &Archive, reference: &LocalReference) -> Result<SavedImage> {
     let bytes = archive.open_file("manifest.json")?.read_document()?;
     let mut images: Vec<SavedImage> = manifest::parse_json(&bytes)?;
     let position = match &reference.image {

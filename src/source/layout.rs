@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::manifest::{self, DOCUMENT_LIMIT, Document};
 use super::platform::is_image;
-use super::reference::{ImageSelector, SourceReference};
+use super::reference::{ImageSelector, LocalReference};
 use super::{ImageSource, LayerDescriptor, Platform, ResolvedImage};
 use crate::digest::Digest;
 
@@ -49,12 +49,12 @@ pub(super) trait LayoutFiles: fmt::Debug + Send + Sync {
 /// An OCI image layout.
 #[derive(Debug)]
 pub(super) struct Layout<F> {
-    reference: SourceReference,
+    reference: LocalReference,
     files: F,
 }
 
 impl<F: LayoutFiles> Layout<F> {
-    pub(super) fn new(reference: SourceReference, files: F) -> Self {
+    pub(super) fn new(reference: LocalReference, files: F) -> Self {
         Self { reference, files }
     }
 

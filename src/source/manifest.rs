@@ -191,6 +191,7 @@ fn layer_descriptors(
                 diff_id: diff_id
                     .parse()
                     .with_context(|| format!("diff_id of layer {number}"))?,
+                unpacked: false,
             })
         })
         .collect()
@@ -343,6 +344,7 @@ mod tests {
                 size: 5,
                 media_type: LAYER.to_owned(),
                 diff_id,
+                unpacked: false,
             }]
         );
         assert_eq!(image.config_digest, Digest::of(&good));

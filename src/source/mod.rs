@@ -15,6 +15,7 @@ mod members;
 mod oci_archive;
 mod oci_dir;
 mod platform;
+mod proxy;
 mod recognise;
 mod reference;
 mod rootfs;
@@ -27,9 +28,11 @@ use anyhow::{Context as _, Result};
 use oci_spec::image::{ImageConfiguration, ImageManifest};
 
 use self::archive::Archive;
+pub use self::proxy::FetchOptions;
+use self::proxy::ProxySource;
 use self::recognise::recognise;
 use self::reference::Named;
-pub use self::reference::{ImageSelector, SourceReference, Transport};
+pub use self::reference::{ImageSelector, LocalReference, SourceReference, Transport};
 pub use self::rootfs::{RootfsSource, UnpackedRoot};
 pub use self::rootfs_bodies::RootfsBodies;
 use crate::digest::Digest;
@@ -43,25 +46,32 @@ pub enum Source {
     Root(RootfsSource),
 }
 
-/// Opens what `text` names: `TRANSPORT:PATH[:IMAGE]` after containers-transports(5), or a path at
-/// which an image or an unpacked root is recognised. Returns also what it was taken for.
+/// Opens what `text` names: `TRANSPORT:PATH[:IMAGE]` or `docker://NAME` after
+/// containers-transports(5), or a path at which an image or an unpacked root is recognised. Returns
+/// also what it was taken for.
 ///
 /// # Errors
 ///
-/// A transport that is not read here, nothing there, or not what the transport says. What is
-/// inside an image is looked at by [`ImageSource::resolve`] only.
-pub fn open(text: &str) -> Result<(SourceReference, Source)> {
+/// A transport that is not read here, nothing there, not what the transport says, or a policy that
+/// cannot give the signature asked for. What is inside an image is looked at, and a registry asked
+/// for it, by [`ImageSource::resolve`] only.
+pub fn open(text: &str, options: &FetchOptions) -> Result<(SourceReference, Source)> {
     let (reference, archive) = match Named::parse(text)? {
-        Named::Reference(reference) => (reference, None),
+        Named::Fetched(reference) => {
+            let source = ProxySource::new(reference.clone(), options)?;
+            let source = Source::Image(Box::new(source));
+            return Ok((SourceReference::Fetched(reference), source));
+        }
+        Named::Local(reference) => (reference, None),
         Named::Path(path) => recognise(path)?,
     };
     let source = open_as(&reference, archive)?;
-    Ok((reference, source))
+    Ok((SourceReference::Local(reference), source))
 }
 
 /// Opens what `reference` names. `archive` is what lies at its path if that is open already: a
 /// compressed archive is decompressed to look at it, which is not done twice.
-fn open_as(reference: &SourceReference, archive: Option<Archive>) -> Result<Source> {
+fn open_as(reference: &LocalReference, archive: Option<Archive>) -> Result<Source> {
     let archive = || {
         archive
             .map_or_else(|| Archive::open(&reference.path), Ok)
@@ -83,7 +93,8 @@ pub trait ImageSource: fmt::Display + fmt::Debug + Send + Sync {
     /// Picks the image for `platform`, reads its manifest and configuration and verifies both.
     fn resolve(&self, platform: &Platform) -> Result<ResolvedImage>;
 
-    /// The bytes of a layer, unverified: those that size and digest of its descriptor speak of.
+    /// The bytes of a layer, unverified: those that size and digest of its descriptor speak of, or
+    /// its tar where that is [unpacked](LayerDescriptor::unpacked).
     /// `layer` comes from [`ImageSource::resolve`] of the same source.
     fn open_layer(&self, layer: &LayerDescriptor) -> Result<Box<dyn Read + Send + '_>>;
 }
@@ -102,9 +113,11 @@ pub struct Platform {
 /// An image whose manifest and configuration were read and verified.
 #[derive(Debug, Clone)]
 pub struct ResolvedImage {
-    /// The manifest, byte for byte (for a docker-archive the one skopeo would make).
+    /// The manifest, byte for byte (for a docker-archive the one skopeo would make; Docker's
+    /// manifests that skopeo fetches come converted to OCI).
     pub manifest_bytes: Vec<u8>,
-    /// Digest of `manifest_bytes`.
+    /// Digest of the manifest by which its source knows it: that of `manifest_bytes`, unless those
+    /// are converted.
     pub manifest_digest: Digest,
     /// The manifest, parsed.
     pub manifest: ImageManifest,
@@ -131,6 +144,10 @@ pub struct LayerDescriptor {
     pub media_type: String,
     /// Digest of the decompressed tar stream.
     pub diff_id: Digest,
+    /// Does the source hand out the decompressed tar instead of the blob? So do stores that keep
+    /// layers unpacked (containers-storage): nobody can check `digest` and `size` there, and what
+    /// vouches for the content is `diff_id` alone.
+    pub unpacked: bool,
 }
 
 impl fmt::Display for LayerDescriptor {

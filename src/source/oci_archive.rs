@@ -4,10 +4,10 @@ use anyhow::{Result, ensure};
 
 use super::archive::Archive;
 use super::layout::{Layout, LayoutFiles, Member};
-use super::reference::SourceReference;
+use super::reference::LocalReference;
 
 /// Takes `archive`, which lies at the path of `reference`, for a layout.
-pub(super) fn open(reference: &SourceReference, archive: Archive) -> Result<Layout<Archive>> {
+pub(super) fn open(reference: &LocalReference, archive: Archive) -> Result<Layout<Archive>> {
     ensure!(
         archive.contains("oci-layout") || !archive.contains("manifest.json"),
         "{reference}: it has a manifest.json, but no oci-layout: name it docker-archive:{}",

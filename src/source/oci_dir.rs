@@ -4,12 +4,12 @@ use anyhow::{Context as _, Result};
 
 use super::beneath::Directory;
 use super::layout::{Layout, LayoutFiles, Member};
-use super::reference::SourceReference;
+use super::reference::LocalReference;
 use crate::path::ImagePath;
 
 /// Opens the layout at the path of `reference`. Nothing in it is followed as a link: neither
 /// `blobs` nor a blob.
-pub(super) fn open(reference: &SourceReference) -> Result<Layout<Directory>> {
+pub(super) fn open(reference: &LocalReference) -> Result<Layout<Directory>> {
     let directory = Directory::open(&reference.path).with_context(|| reference.to_string())?;
     Ok(Layout::new(reference.clone(), directory))
 }

@@ -7,14 +7,14 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::archive::Archive;
-use super::reference::{SourceReference, Transport};
+use super::reference::{LocalReference, Transport};
 
 /// Directories that nearly every root has, and no image layout.
 const ROOT_DIRECTORIES: [&str; 3] = ["usr", "etc", "var"];
 
 /// Turns `PATH` or `PATH:IMAGE` into a reference by looking at what lies there. Returns also the
 /// archive that had to be opened for it, if it is one.
-pub(super) fn recognise(text: &str) -> Result<(SourceReference, Option<Archive>)> {
+pub(super) fn recognise(text: &str) -> Result<(LocalReference, Option<Archive>)> {
     ensure!(!text.is_empty(), "the source is empty");
     if exists(text)? {
         let (transport, archive) = recognise_path(Path::new(text))?;
@@ -24,7 +24,7 @@ pub(super) fn recognise(text: &str) -> Result<(SourceReference, Option<Archive>)
                  rename it or make a symbolic link to it"
             );
         }
-        return Ok((SourceReference::within(transport, text)?, archive));
+        return Ok((LocalReference::within(transport, text)?, archive));
     }
     if let Some((path, _)) = text.split_once(':')
         && exists(path)?
@@ -34,14 +34,10 @@ pub(super) fn recognise(text: &str) -> Result<(SourceReference, Option<Archive>)
             transport != Transport::Rootfs,
             "{text}: {path} is an unpacked root, which has no tags"
         );
-        let reference =
-            SourceReference::within(transport, text).with_context(|| text.to_owned())?;
+        let reference = LocalReference::within(transport, text).with_context(|| text.to_owned())?;
         return Ok((reference, archive));
     }
-    bail!(
-        "{text}: no such file or directory; an image in a registry has to be copied first: \
-         skopeo copy docker://{text} oci:DIR:TAG"
-    );
+    bail!("{text}: no such file or directory; an image in a registry is named docker://{text}");
 }
 
 fn exists(path: &str) -> Result<bool> {

@@ -5,11 +5,50 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// A source as the user named it: where it lies, how it is packed, and which image of it is meant.
+use crate::contract::{ImageReference, OstreeImageReference, SignatureSource};
+
+/// A source as the user named it.
+///
+/// [`Display`](fmt::Display) prints the canonical form, with its transport. That a signature is
+/// asked for stands before it, as ostree-ext prints it (`ostree-image-signed:docker://…`); that
+/// none is, is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceReference {
+    /// Files that are read here.
+    Local(LocalReference),
+    /// An image that skopeo reads for us: in a registry, in containers-storage or in a directory
+    /// as `skopeo copy` writes them.
+    Fetched(OstreeImageReference),
+}
+
+impl SourceReference {
+    /// Which image it is, whoever vouches for it: `docker://quay.io/x/y:tag`, `oci:DIR:TAG`.
+    pub fn image(&self) -> String {
+        match self {
+            Self::Local(reference) => reference.to_string(),
+            Self::Fetched(reference) => reference.imgref.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for SourceReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fetched(reference)
+                if reference.sigverify != SignatureSource::ContainerPolicyAllowInsecure =>
+            {
+                reference.fmt(f)
+            }
+            _ => f.write_str(&self.image()),
+        }
+    }
+}
+
+/// A source that is read here: where it lies, how it is packed, and which image of it is meant.
 ///
 /// [`Display`](fmt::Display) prints the canonical form, with its transport; paths stay as typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceReference {
+pub struct LocalReference {
     /// How the source is packed.
     pub transport: Transport,
     /// The file or directory, absolute or relative to the working directory. It has no colon,
@@ -65,69 +104,83 @@ impl Transport {
     }
 }
 
-/// Transports that other tools read, and we do not.
-const FOREIGN_TRANSPORTS: [&str; 8] = [
-    "docker",
-    "registry",
-    "containers-storage",
-    "dir",
-    "docker-daemon",
-    "ostree",
-    "sif",
-    "tarball",
-];
+/// Transports that skopeo reads for us.
+const FETCHED_TRANSPORTS: [&str; 4] = ["docker", "registry", "containers-storage", "dir"];
 
-/// Prefixes of ostree's image references that ask for a signature.
-const SIGNED_PREFIXES: [&str; 3] = [
-    "ostree-image-signed:",
-    "ostree-remote-image:",
-    "ostree-remote-registry:",
-];
+/// Transports that other tools read, and we do not.
+const FOREIGN_TRANSPORTS: [&str; 4] = ["docker-daemon", "ostree", "sif", "tarball"];
+
+/// Prefixes of ostree's image references that ask for a signature of the commit in the image.
+const REMOTE_PREFIXES: [&str; 2] = ["ostree-remote-image:", "ostree-remote-registry:"];
 
 /// What a user typed, as far as the text alone tells.
 #[derive(Debug)]
 pub(super) enum Named<'a> {
     /// `TRANSPORT:PATH[:IMAGE]`.
-    Reference(SourceReference),
+    Local(LocalReference),
+    /// `docker://NAME` and the like.
+    Fetched(OstreeImageReference),
     /// `PATH` or `PATH:IMAGE`: what lies there decides on the transport.
     Path(&'a str),
 }
 
 impl<'a> Named<'a> {
-    /// Parses `TRANSPORT:PATH[:IMAGE]`. The path ends at the first colon; any further colon belongs
-    /// to the image. `ostree-unverified-image:` may stand in front. A text without a transport is
-    /// a path.
+    /// Parses `TRANSPORT:PATH[:IMAGE]`, where the path ends at the first colon and any further
+    /// colon belongs to the image, or `docker://NAME` and the like, whose name is skopeo's to
+    /// understand. What ostree's image references say of trust may stand in front. A text without
+    /// a transport is a path.
     ///
     /// # Errors
     ///
-    /// A transport that is not read here, a reference that demands a signature, no path.
+    /// A transport that is not read here, a signature that cannot be asked for, no path or name.
     pub(super) fn parse(text: &'a str) -> Result<Self> {
-        if let Some(prefix) = SIGNED_PREFIXES.iter().find(|p| text.starts_with(**p)) {
+        if let Some(prefix) = REMOTE_PREFIXES.iter().find(|p| text.starts_with(**p)) {
+            let reference = OstreeImageReference::try_from(text)?;
             bail!(
-                "{text}: {prefix} asks for a signature, which a local image does not carry; \
-                 verify it where it is fetched and name it without this prefix"
+                "{reference}: {prefix} asks that a key of an ostree remote signed the commit \
+                 inside the image; the commit made here is another one, which that signature does \
+                 not cover. A signature of the image is asked for by ostree-image-signed:{}",
+                reference.imgref
             );
         }
-        let text = match text.strip_prefix("ostree-unverified-registry:") {
-            Some(name) => return Err(foreign(&format!("docker://{name}"))),
-            None => text
-                .strip_prefix("ostree-unverified-image:")
-                .unwrap_or(text),
+        if text.starts_with("ostree-unverified-registry:") {
+            return Ok(Self::Fetched(text.parse()?));
+        }
+        let (sigverify, image) = match text.split_once(':') {
+            Some((scheme, image)) => match scheme.parse() {
+                Ok(sigverify) => (sigverify, image),
+                Err(_) => (SignatureSource::ContainerPolicyAllowInsecure, text),
+            },
+            None => (SignatureSource::ContainerPolicyAllowInsecure, text),
         };
-        let Some((name, rest)) = text.split_once(':') else {
-            return Ok(Self::Path(text));
+        let transport = image.split_once(':').map(|(name, _)| name);
+        if transport.is_some_and(|name| FETCHED_TRANSPORTS.contains(&name)) {
+            let imgref = ImageReference::try_from(image)?;
+            return Ok(Self::Fetched(OstreeImageReference { sigverify, imgref }));
+        }
+        ensure!(
+            sigverify == SignatureSource::ContainerPolicyAllowInsecure,
+            "{text}: a signature is looked for where an image is fetched from, and files that are \
+             read here carry none; let skopeo ask for it and name what it copied: \
+             skopeo copy docker://NAME oci:DIR:TAG"
+        );
+        let Some((name, rest)) = image.split_once(':') else {
+            return Ok(Self::Path(image));
         };
         match Transport::from_name(name) {
-            Some(transport) => SourceReference::within(transport, rest)
-                .map(Self::Reference)
-                .with_context(|| text.to_owned()),
-            None if FOREIGN_TRANSPORTS.contains(&name) => Err(foreign(text)),
-            None => Ok(Self::Path(text)),
+            Some(transport) => LocalReference::within(transport, rest)
+                .map(Self::Local)
+                .with_context(|| image.to_owned()),
+            None if FOREIGN_TRANSPORTS.contains(&name) => bail!(
+                "{image}: this transport is not read here; copy the image first: \
+                 skopeo copy {image} oci:DIR:TAG"
+            ),
+            None => Ok(Self::Path(image)),
         }
     }
 }
 
-impl SourceReference {
+impl LocalReference {
     /// Parses what stands after the transport's colon.
     pub(super) fn within(transport: Transport, rest: &str) -> Result<Self> {
         let (path, image) = match transport {
@@ -148,7 +201,7 @@ impl SourceReference {
     }
 }
 
-impl fmt::Display for SourceReference {
+impl fmt::Display for LocalReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.transport.name(), self.path.display())?;
         match &self.image {
@@ -219,26 +272,46 @@ fn is_domain(component: &str) -> bool {
         || component.bytes().any(|b| b.is_ascii_uppercase())
 }
 
-/// The error for an image that another tool has to fetch first.
-fn foreign(text: &str) -> anyhow::Error {
-    let copied = match text.strip_prefix("registry:") {
-        Some(name) => format!("docker://{name}"),
-        None => text.to_owned(),
-    };
-    anyhow::anyhow!(
-        "{text}: this transport is not read here; copy the image first: \
-         skopeo copy {copied} oci:DIR:TAG"
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> SourceReference {
+    fn parse(text: &str) -> LocalReference {
         match Named::parse(text).unwrap() {
-            Named::Reference(reference) => reference,
-            Named::Path(path) => panic!("{path} is taken for a bare path"),
+            Named::Local(reference) => reference,
+            other => panic!("{text} is taken for {other:?}"),
+        }
+    }
+
+    /// What is typed for an image that skopeo reads | how it is printed.
+    const FETCHED: &str = "
+        docker://quay.io/x/y:1 | docker://quay.io/x/y:1
+        registry:quay.io/x/y | docker://quay.io/x/y
+        ostree-unverified-registry:quay.io/x | docker://quay.io/x
+        ostree-unverified-image:docker://x@sha256:0 | docker://x@sha256:0
+        ostree-unverified-image:registry:x | docker://x
+        ostree-image-signed:registry:x | ostree-image-signed:docker://x
+        ostree-image-signed:docker://x:1 | ostree-image-signed:docker://x:1
+        containers-storage:localhost/x:1 | containers-storage:localhost/x:1
+        ostree-unverified-image:containers-storage:[vfs@/a+/b]x | containers-storage:[vfs@/a+/b]x
+        ostree-image-signed:containers-storage:x | ostree-image-signed:containers-storage:x
+        dir:/x:y | dir:/x:y
+    ";
+
+    #[test]
+    fn what_skopeo_reads() {
+        for line in FETCHED.lines().filter(|line| !line.trim().is_empty()) {
+            let (text, printed) = line.split_once(" | ").unwrap();
+            let parse = |text| match Named::parse(text).unwrap() {
+                Named::Fetched(reference) => SourceReference::Fetched(reference),
+                other => panic!("{text} is taken for {other:?}"),
+            };
+            let reference = parse(text.trim());
+            assert_eq!(reference.to_string(), printed);
+            assert_eq!(parse(printed), reference);
+            // Who vouches for it does not make it another image.
+            let image = printed.strip_prefix("ostree-image-signed:");
+            assert_eq!(reference.image(), image.unwrap_or(printed));
         }
     }
 
@@ -321,7 +394,7 @@ mod tests {
         ] {
             match Named::parse(text).unwrap() {
                 Named::Path(found) => assert_eq!(found, path),
-                Named::Reference(reference) => panic!("{text} is taken for {reference}"),
+                other => panic!("{text} is taken for {other:?}"),
             }
         }
     }
@@ -336,27 +409,24 @@ mod tests {
             ("docker-archive:f:@x", "invalid position @x"),
             ("docker-archive:f:a@sha256:00", "has a digest"),
             ("docker-archive:f:a:", "expected NAME or NAME:TAG"),
-            (
-                "docker://quay.io/x/y:1",
-                "skopeo copy docker://quay.io/x/y:1 oci:",
-            ),
-            (
-                "registry:quay.io/x/y",
-                "skopeo copy docker://quay.io/x/y oci:",
-            ),
-            (
-                "ostree-unverified-registry:quay.io/x",
-                "skopeo copy docker://quay.io/x oci:",
-            ),
-            ("ostree-unverified-image:docker://x", "skopeo copy"),
-            (
-                "containers-storage:localhost/x",
-                "skopeo copy containers-storage:localhost/x",
-            ),
-            ("dir:/x", "skopeo copy dir:/x"),
             ("docker-daemon:x:1", "skopeo copy docker-daemon:x:1"),
-            ("ostree-image-signed:oci:d", "asks for a signature"),
-            ("ostree-remote-image:r:oci:d", "asks for a signature"),
+            ("docker:x", "missing `//`"),
+            ("docker://", "empty image name"),
+            ("containers-storage:", "empty image name"),
+            ("ostree-image-signed:oci:d", "carry none"),
+            ("ostree-image-signed:oci-archive:f", "carry none"),
+            ("ostree-image-signed:docker-archive:f", "carry none"),
+            ("ostree-image-signed:rootfs:/", "carry none"),
+            ("ostree-image-signed:image", "carry none"),
+            (
+                "ostree-remote-image:r:docker://x",
+                "by ostree-image-signed:docker://x",
+            ),
+            (
+                "ostree-remote-registry:r:x",
+                "ostree-remote-image:r:docker://x: ostree-remote-registry: asks",
+            ),
+            ("ostree-remote-image:r", "missing second"),
         ] {
             let error = format!("{:#}", Named::parse(text).unwrap_err());
             assert!(error.contains(reason), "{text}: {error}");

@@ -11,7 +11,7 @@ use rustix::fs::Dir;
 
 use super::beneath::Directory;
 use super::inode::{Inode, InodeKey, InodeKind};
-use super::reference::SourceReference;
+use super::reference::LocalReference;
 use super::rootfs_bodies::RootfsBodies;
 use crate::entry::{Entry, EntryKind};
 use crate::metadata::{Metadata, Special};
@@ -21,7 +21,7 @@ use crate::report::{Action, Report};
 /// An unpacked root, not walked yet.
 #[derive(Debug)]
 pub struct RootfsSource {
-    reference: SourceReference,
+    reference: LocalReference,
     root: Directory,
 }
 
@@ -49,7 +49,7 @@ impl RootfsSource {
     /// # Errors
     ///
     /// It is missing, not a directory, or empty.
-    pub(super) fn open(reference: &SourceReference) -> Result<Self> {
+    pub(super) fn open(reference: &LocalReference) -> Result<Self> {
         let context = || reference.to_string();
         let root = Directory::open(&reference.path).with_context(context)?;
         let names = read_names(&root, &ImagePath::root()).with_context(context)?;

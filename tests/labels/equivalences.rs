@@ -12,7 +12,7 @@ use import_oci::label::{
 };
 use import_oci::progress::Silent;
 use import_oci::report::Report;
-use import_oci::source;
+use import_oci::source::{self, FetchOptions};
 
 use crate::support::command::{run, scratch};
 use crate::support::layout::{Image, Layer};
@@ -170,7 +170,7 @@ fn prepared(reference: &str) -> Prepared {
         },
         ..options()
     };
-    let (_, source) = source::open(reference).unwrap();
+    let (_, source) = source::open(reference, &FetchOptions::default()).unwrap();
     let (spools, mut report) = (std::env::temp_dir(), Report::default());
     prepare(source, &spools, &options, &Silent, &mut report).unwrap()
 }

@@ -33,7 +33,7 @@ use import_oci::label::{
 use import_oci::path::{ImagePath, escape};
 use import_oci::progress::Silent;
 use import_oci::report::Report;
-use import_oci::source::{self, Platform};
+use import_oci::source::{self, FetchOptions, Platform};
 use serde_json::Value;
 use support::command::{import, import_oci, run, scratch};
 use support::layout::{Image, Layer};
@@ -96,7 +96,7 @@ fn fedora() -> Result<PolicyFiles, String> {
 
 /// Debian's policy, as it lies in the demo image.
 fn debian() -> Result<PolicyFiles, String> {
-    let (_, source) = source::open(&demo_image()?).unwrap();
+    let (_, source) = source::open(&demo_image()?, &FetchOptions::default()).unwrap();
     let (spools, mut report) = (std::env::temp_dir(), Report::default());
     let prepared = prepare(source, &spools, &options(), &Silent, &mut report).unwrap();
     let policy = find_policy(&prepared.tree, &prepared.bodies).unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use import_oci::digest::{Digest, HashingReader};
-use import_oci::source::{self, Platform, ResolvedImage};
+use import_oci::source::{self, FetchOptions, Platform, ResolvedImage};
 use serde_json::{Value, json};
 
 use crate::{Fixture, assert_contains, error_of, open, resolve, run, shell};
@@ -74,7 +74,7 @@ fn oci_archives() {
         let image = resolve_and_read(&reference);
         assert_eq!(image.manifest_bytes, want.manifest_bytes, "{name}");
         let bare = fixture.path().join(name).display().to_string();
-        let (recognised, _) = source::open(&bare).unwrap();
+        let (recognised, _) = source::open(&bare, &FetchOptions::default()).unwrap();
         assert_eq!(recognised.to_string(), reference);
     }
 }

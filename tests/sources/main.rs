@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use import_oci::digest::Digest;
-use import_oci::source::{self, ImageSource, Platform, ResolvedImage, Source};
+use import_oci::source::{self, FetchOptions, ImageSource, Platform, ResolvedImage, Source};
 
 /// Runs a command that has to succeed; its standard output.
 fn run(command: &mut Command) -> Vec<u8> {
@@ -44,7 +44,7 @@ fn may(directory: &Path, commands: &str) -> bool {
 }
 
 fn open(reference: &str) -> anyhow::Result<Box<dyn ImageSource>> {
-    match source::open(reference)?.1 {
+    match source::open(reference, &FetchOptions::default())?.1 {
         Source::Image(image) => Ok(image),
         Source::Root(root) => panic!("{root} is not an image"),
     }

@@ -9,7 +9,7 @@ use std::process::Command;
 use import_oci::bodies::{Bodies, BodyId, BodyStore as _};
 use import_oci::entry::{Entry, EntryKind};
 use import_oci::metadata::Metadata;
-use import_oci::source::{self, Source, UnpackedRoot};
+use import_oci::source::{self, FetchOptions, Source, UnpackedRoot};
 
 use crate::{assert_contains, error_of, may, run, shell};
 
@@ -33,7 +33,12 @@ fn unpacked_root() -> tempfile::TempDir {
 }
 
 fn walk(root: &Path) -> anyhow::Result<UnpackedRoot> {
-    match source::open(&format!("rootfs:{}", root.display()))?.1 {
+    match source::open(
+        &format!("rootfs:{}", root.display()),
+        &FetchOptions::default(),
+    )?
+    .1
+    {
         Source::Root(root) => root.walk(0),
         Source::Image(image) => panic!("{image} is an image"),
     }

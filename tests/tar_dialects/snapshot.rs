@@ -62,6 +62,7 @@ pub fn descriptor(blob: &[u8], tar: &[u8]) -> LayerDescriptor {
         size: blob.len() as u64,
         media_type: "application/vnd.oci.image.layer.v1.tar".to_owned(),
         diff_id: Digest::of(tar),
+        unpacked: false,
     }
 }
 

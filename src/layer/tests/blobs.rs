@@ -53,6 +53,34 @@ fn altered_blobs_are_called_corrupt() {
     }
 }
 
+/// A store that keeps layers unpacked has no blob to check, and its tar is checked all the more.
+#[test]
+fn unpacked_layers_are_their_diff_id() {
+    let (blob, tar) = good();
+    let layer = LayerDescriptor {
+        unpacked: true,
+        ..descriptor(TAR_GZIP, &blob, &tar)
+    };
+    let read = verdict(&layer, &tar).unwrap();
+    assert_eq!(read.uncompressed_size, tar.len() as u64);
+    assert!(read.report.notes().is_empty(), "{:?}", read.report);
+    let damages = [
+        blob,
+        tar[..tar.len() - 1].to_vec(),
+        [&tar[..], b"x"].concat(),
+        tar[600..].to_vec(),
+        Vec::new(),
+    ];
+    for damaged in damages {
+        let error = verdict(&layer, &damaged).unwrap_err();
+        assert!(
+            matches!(error, LayerError::DiffIdMismatch { expected, found }
+                if expected == layer.diff_id && found == Digest::of(&damaged)),
+            "{error}"
+        );
+    }
+}
+
 #[test]
 fn blobs_of_another_size() {
     let (blob, tar) = good();

@@ -43,6 +43,8 @@ demo: deps build ## import a real image into a fresh repository and show the res
 test: deps ## all tests, from a fresh machine on, with the two boots that tell most
 	@$(stage) "demo image" scripts/demo-image
 	@$(stage) "test build" cargo test --workspace --locked --no-run
+	@$(stage) "peers build" cargo build --locked --target-dir target/peers \
+		--manifest-path tests/peers/ostree-ext/Cargo.toml
 	@IMPORT_OCI_DEMO_IMAGE="$$(scripts/demo-image)" $(stage) tests cargo test --workspace --locked
 	@$(MAKE) vm-test cases=trixie_
 

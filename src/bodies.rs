@@ -68,10 +68,21 @@ pub trait BodySink {
 pub struct Bodies {
     stores: Vec<Box<dyn BodyStore>>,
     added: MemoryStore,
+    patched: Vec<Patch>,
+}
+
+/// A body some bytes of which are others.
+#[derive(Debug)]
+struct Patch {
+    original: BodyId,
+    offset: u64,
+    bytes: Box<[u8]>,
 }
 
 /// The store number of bodies that were added by [`Bodies::add`].
 const ADDED: u32 = u32::MAX;
+/// The store number of those of [`Bodies::patch`].
+const PATCHED: u32 = u32::MAX - 1;
 
 impl Default for Bodies {
     fn default() -> Self {
@@ -85,6 +96,7 @@ impl Bodies {
         Self {
             stores,
             added: MemoryStore::new(ADDED),
+            patched: Vec::new(),
         }
     }
 
@@ -111,8 +123,24 @@ impl Bodies {
         Ok(id)
     }
 
+    /// Adds the body `original` with `bytes` in place of those at `offset`; what would lie behind
+    /// its end is nothing. Only `bytes` take memory.
+    pub fn patch(&mut self, original: BodyId, offset: u64, bytes: &[u8]) -> BodyId {
+        let index = u32::try_from(self.patched.len()).expect("fewer than 2^32 bodies");
+        self.patched.push(Patch {
+            original,
+            offset,
+            bytes: bytes.into(),
+        });
+        BodyId {
+            store: PATCHED,
+            index,
+        }
+    }
+
     /// Size in bytes.
     pub fn size(&self, id: BodyId) -> u64 {
+        let (id, _) = self.unpatched(id);
         self.store(id).size(id.index)
     }
 
@@ -133,20 +161,58 @@ impl Bodies {
     /// Streams a body.
     pub fn reader(&self, id: BodyId) -> BodyReader<'_> {
         BodyReader {
-            store: self.store(id),
-            index: id.index,
+            bodies: self,
+            id,
             offset: 0,
         }
     }
 
     /// Reads a body from `offset` on; see [`BodyStore::read_at`].
     pub fn read_at(&self, id: BodyId, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.store(id).read_at(id.index, offset, buffer)
+        let (id, patches) = self.unpatched(id);
+        let n = self.store(id).read_at(id.index, offset, buffer)?;
+        for patch in patches.iter().rev() {
+            patch.apply(offset, &mut buffer[..n]);
+        }
+        Ok(n)
+    }
+
+    /// Do two bodies hold the same?
+    pub fn same(&self, a: BodyId, b: BodyId) -> io::Result<bool> {
+        if a == b {
+            return Ok(true);
+        }
+        if self.size(a) != self.size(b) {
+            return Ok(false);
+        }
+        let (mut a, mut b) = (self.reader(a), self.reader(b));
+        let (mut x, mut y) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+        loop {
+            let n = a.read(&mut x)?;
+            if n == 0 {
+                return Ok(true);
+            }
+            b.read_exact(&mut y[..n])?;
+            if x[..n] != y[..n] {
+                return Ok(false);
+            }
+        }
     }
 
     /// Can somebody else change a body while it is read?
     pub fn may_change(&self, id: BodyId) -> bool {
-        self.store(id).may_change()
+        self.store(self.unpatched(id).0).may_change()
+    }
+
+    /// The body that a store holds, and what is patched of it, the last patch first.
+    fn unpatched(&self, mut id: BodyId) -> (BodyId, Vec<&Patch>) {
+        let mut patches = Vec::new();
+        while id.store == PATCHED {
+            let patch = &self.patched[id.index as usize];
+            patches.push(patch);
+            id = patch.original;
+        }
+        (id, patches)
     }
 
     fn store(&self, id: BodyId) -> &dyn BodyStore {
@@ -157,17 +223,30 @@ impl Bodies {
     }
 }
 
+impl Patch {
+    /// Changes what was read from `start` on.
+    fn apply(&self, start: u64, read: &mut [u8]) {
+        let end = start + read.len() as u64;
+        let from = self.offset.clamp(start, end);
+        let to = (self.offset + self.bytes.len() as u64).clamp(from, end);
+        if from < to {
+            let patch = &self.bytes[(from - self.offset) as usize..(to - self.offset) as usize];
+            read[(from - start) as usize..(to - start) as usize].copy_from_slice(patch);
+        }
+    }
+}
+
 /// Streams one body from its start.
 #[derive(Debug)]
 pub struct BodyReader<'a> {
-    store: &'a dyn BodyStore,
-    index: u32,
+    bodies: &'a Bodies,
+    id: BodyId,
     offset: u64,
 }
 
 impl Read for BodyReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.store.read_at(self.index, self.offset, buffer)?;
+        let n = self.bodies.read_at(self.id, self.offset, buffer)?;
         self.offset += n as u64;
         Ok(n)
     }
@@ -428,6 +507,52 @@ mod tests {
         let mut buffer = [1; 8];
         assert_eq!(bodies.read_at(id, (1 << 30) - 4, &mut buffer).unwrap(), 4);
         assert_eq!(buffer, [0, 0, 0, 0, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn patches_change_what_is_read() {
+        let mut bodies = Bodies::default();
+        let original = bodies.add(b"0123456789");
+        let patched = bodies.patch(original, 3, b"abc");
+        let twice = bodies.patch(patched, 5, b"XY");
+        let beyond = bodies.patch(original, 9, b"end");
+        for (id, want) in [
+            (original, "0123456789"),
+            (patched, "012abc6789"),
+            (twice, "012abXY789"),
+            (beyond, "012345678e"),
+        ] {
+            assert_eq!(bodies.size(id), 10);
+            assert_eq!(bodies.read(id, 10).unwrap(), want.as_bytes());
+            for start in 0..=10 {
+                for length in 0..=10 - start {
+                    let mut buffer = vec![0; length];
+                    let n = bodies.read_at(id, start as u64, &mut buffer).unwrap();
+                    assert_eq!(buffer[..n], want.as_bytes()[start..start + length]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bodies_are_compared() {
+        let mut bodies = Bodies::default();
+        let [long, other] = [1, 2].map(|last| {
+            let mut bytes = vec![0; 200_000];
+            bytes[199_999] = last;
+            bytes
+        });
+        let ids = [&b"a"[..], b"a", b"b", b"", &long, &long, &other].map(|bytes| bodies.add(bytes));
+        for (a, b, want) in [
+            (0, 0, true),
+            (0, 1, true),
+            (0, 2, false),
+            (0, 3, false),
+            (4, 5, true),
+            (4, 6, false),
+        ] {
+            assert_eq!(bodies.same(ids[a], ids[b]).unwrap(), want, "{a} {b}");
+        }
     }
 
     #[test]

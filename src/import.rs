@@ -10,6 +10,7 @@
 //! Two phases, because an object's checksum covers the label of its file, and the policy that
 //! gives the label is itself a file of the final image. First every layer is read once, verified
 //! and merged while bodies wait in spools; then what survived is labelled, hashed and written once.
+//! In between, an initramfs is made where that is asked for.
 
 use std::num::NonZeroUsize;
 use std::path::Path;

@@ -32,8 +32,12 @@ impl Layers {
         self.entry(path, mode, EntryKind::Directory)
     }
 
-    pub fn file(mut self, path: &str, content: &str) -> Self {
-        self.store.write(content.as_bytes()).unwrap();
+    pub fn file(self, path: &str, content: &str) -> Self {
+        self.bytes(path, content.as_bytes())
+    }
+
+    pub fn bytes(mut self, path: &str, content: &[u8]) -> Self {
+        self.store.write(content).unwrap();
         let kind = EntryKind::File {
             body: self.store.finish().unwrap(),
             size: content.len() as u64,
@@ -56,6 +60,11 @@ impl Layers {
     /// Mode of the last entry.
     pub fn mode(self, mode: u32) -> Self {
         self.last(|m| m.mode = mode)
+    }
+
+    /// Modification time of the last entry.
+    pub fn mtime(self, mtime: i64) -> Self {
+        self.last(|m| m.mtime = mtime)
     }
 
     /// Owner of the last entry.

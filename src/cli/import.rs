@@ -9,6 +9,7 @@ use clap::Args;
 use super::progress::Bar;
 use super::{OutputArgs, SourceArgs, TreeArgs, import_options, summary};
 use crate::import::{ImportOptions, import};
+use crate::packages::AccountDatabase;
 use crate::repo::{Mode, Repo};
 use crate::source::Source;
 
@@ -39,6 +40,10 @@ pub struct ImportArgs {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=LATEST))]
     timestamp: Option<u64>,
 
+    /// Keep the numbers that users and groups had in this commit: a branch or checksum of the repo.
+    #[arg(long, value_name = "REF")]
+    ids_from: Option<String>,
+
     #[command(flatten)]
     tree: TreeArgs,
 }
@@ -49,11 +54,14 @@ pub fn run(args: &ImportArgs, output: OutputArgs) -> Result<()> {
         Some(mode) => Repo::init(&args.repo, mode)?,
         None => Repo::open(&args.repo)?,
     };
-    let options = ImportOptions {
+    let mut options = ImportOptions {
         write_ref: args.write_ref.clone(),
         timestamp: timestamp(args.timestamp, &source)?,
         ..import_options(&args.source, &args.tree)?
     };
+    if let Some(earlier) = &args.ids_from {
+        options.fixups.earlier_accounts = Some(accounts_of(&repo, earlier)?);
+    }
     let bar = Bar::new(output.quiet);
     let imported = import(&repo, &reference, source, &options, &bar)
         .with_context(|| format!("importing {reference}"))?;
@@ -73,6 +81,21 @@ pub fn run(args: &ImportArgs, output: OutputArgs) -> Result<()> {
             let (branch, commit) = (&imported.branch, &imported.commit);
             format!("the import is done and {branch} is {commit}, which cannot be printed")
         })
+}
+
+/// The users and groups of a commit.
+fn accounts_of(repo: &Repo, commit: &str) -> Result<AccountDatabase> {
+    let mut accounts = AccountDatabase::default();
+    for directory in ["usr/etc", "usr/lib"] {
+        let file = |name| repo.read_file(commit, &format!("{directory}/{name}"));
+        accounts.add_passwd(&file("passwd")?.unwrap_or_default());
+        accounts.add_group(&file("group")?.unwrap_or_default());
+    }
+    ensure!(
+        !accounts.users().is_empty(),
+        "--ids-from: {commit} has no users"
+    );
+    Ok(accounts)
 }
 
 /// The latest date in all time zones that RFC 3339 can write: 9999-12-30T22:00:00Z.

@@ -1,9 +1,20 @@
 //! System users and groups that survive the merge of `/etc` on a host.
 
+mod altfiles;
+mod files;
+mod owners;
+mod renumber;
+mod shadow;
+mod sysusers;
+mod tmpfiles;
+
 use anyhow::Result;
 
 use super::{Fixup, Image};
+use crate::packages::AccountDatabase;
 use crate::report::Report;
+
+use files::System;
 
 /// How the system accounts of an image reach hosts whose `/etc/passwd` is their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -17,13 +28,17 @@ pub enum Users {
     Keep,
 }
 
-/// System users and groups that survive the merge of `/etc` on a host.
+/// Sees to it that system accounts reach every host, that what they own in `/etc` and `/var` is theirs
+/// there whatever their numbers, and that nobody reads `shadow`; tells what belongs to nobody, or in
+/// `/usr` to a number that may mean another account on a host.
 #[derive(Debug)]
 pub struct Accounts;
 
+const BY: &str = "accounts";
+
 impl Fixup for Accounts {
     fn name(&self) -> &'static str {
-        "accounts"
+        BY
     }
 
     fn summary(&self) -> &'static str {
@@ -41,7 +56,26 @@ impl Fixup for Accounts {
         ]
     }
 
-    fn apply(&self, _image: &mut Image, _report: &mut Report) -> Result<()> {
-        Ok(())
+    fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
+        // First: everything else goes by the numbers that stay.
+        if let Some(earlier) = image.options.earlier_accounts.clone() {
+            renumber::keep_earlier(image, &earlier, report)?;
+        }
+        let system = System::of(image)?;
+        shadow::repair(image, report)?;
+        match image.options.users {
+            Users::Sysusers => sysusers::declare(image, &system, report)?,
+            Users::Altfiles => altfiles::relocate(image, &system, report)?,
+            Users::Keep => sysusers::tell(image, &system, report)?,
+        }
+        // What comes after this takes names from there.
+        image.packages.accounts = AccountDatabase::read(&image.tree, &image.bodies)?;
+        if image.options.users != Users::Keep {
+            tmpfiles::name_owners(image, &system, report)?;
+        }
+        owners::tell(image, &system, report)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,13 @@
 //! What containers, builders and package managers leave in an image and no system should boot with.
 
-mod pattern;
-
 use anyhow::{Context as _, Result};
 
+use super::pattern::find;
 use super::{Fixup, Image};
 use crate::metadata::Metadata;
 use crate::path::ImagePath;
 use crate::report::{Action, Report};
 use crate::tree::{Content, Inode, InodeId};
-
-use pattern::find;
 
 /// Drops what containers, builders and package managers leave behind; empties `/etc/machine-id`; takes
 /// a container's names out of `/etc/hosts`; tells what may have been meant.

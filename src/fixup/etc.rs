@@ -1,11 +1,8 @@
 //! `/etc` belongs to the host; a commit carries its defaults in `/usr/etc`.
 
-use std::io::{self, Read};
-
 use anyhow::{Context as _, Result};
 
 use super::{Fixup, Image, drop_subtree};
-use crate::bodies::{Bodies, BodyId};
 use crate::path::ImagePath;
 use crate::report::{Action, Report};
 use crate::tree::{Content, Inode, InodeId, Tree};
@@ -213,8 +210,8 @@ pub(super) fn same(image: &Image, a: InodeId, b: InodeId) -> Result<bool> {
         return Ok(false);
     }
     match (&a.content, &b.content) {
-        (Content::File { body: x, size: m }, Content::File { body: y, size: n }) => {
-            Ok(m == n && same_bytes(&image.bodies, *x, *y)?)
+        (Content::File { body: x, .. }, Content::File { body: y, .. }) => {
+            Ok(image.bodies.same(*x, *y)?)
         }
         (Content::Symlink(x), Content::Symlink(y)) => Ok(x == y),
         (Content::Special(x), Content::Special(y)) => Ok(x == y),
@@ -228,22 +225,6 @@ fn same_metadata(a: &Inode, b: &Inode) -> bool {
         (metadata.mode, metadata.uid, metadata.gid)
     };
     owner(a) == owner(b) && a.metadata.xattrs == b.metadata.xattrs
-}
-
-/// Compares two bodies of the same size.
-fn same_bytes(bodies: &Bodies, a: BodyId, b: BodyId) -> io::Result<bool> {
-    let (mut a, mut b) = (bodies.reader(a), bodies.reader(b));
-    let (mut x, mut y) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
-    loop {
-        let n = a.read(&mut x)?;
-        if n == 0 {
-            return Ok(true);
-        }
-        b.read_exact(&mut y[..n])?;
-        if x[..n] != y[..n] {
-            return Ok(false);
-        }
-    }
 }
 
 #[cfg(test)]

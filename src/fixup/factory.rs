@@ -248,7 +248,7 @@ impl Resettling<'_> {
             let is_label = **name == *b"security.selinux";
             let is_restored = is_label || (copied && name.starts_with(b"user."));
             if !is_restored {
-                let detail = format!("{} is not restored on the host", escape(name));
+                let detail = format!("no line of ours restores {} on the host", escape(name));
                 report.note(self.by, Action::Changed, path, detail);
             }
         }

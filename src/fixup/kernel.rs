@@ -71,7 +71,7 @@ fn choose(image: &Image, survey: &Survey) -> Result<String, (String, String)> {
     let list = kernels.join(", ");
     match (&image.options.kernel, &kernels[..]) {
         (_, []) => Err((
-            format!("no kernel{}", what_else(survey)),
+            format!("no kernel{}", what_else(image, survey)),
             "install a kernel in the image; --no-kernel imports one that does not boot".to_owned(),
         )),
         (Some(wanted), _) if kernels.contains(&wanted.as_str()) => Ok(wanted.clone()),
@@ -91,11 +91,15 @@ fn choose(image: &Image, survey: &Survey) -> Result<String, (String, String)> {
 }
 
 /// What was found where there is no kernel.
-fn what_else(survey: &Survey) -> String {
+fn what_else(image: &Image, survey: &Survey) -> String {
     let mut text = " in /boot nor in /usr/lib/modules/VERSION/vmlinuz".to_owned();
     if !survey.modules.is_empty() {
         let versions: Vec<_> = survey.modules.keys().map(String::as_str).collect();
         text += &format!("; there are modules of {}", versions.join(", "));
+    }
+    let lib = ImagePath::root().join(b"lib").join(b"modules");
+    if find::children(&image.tree, &lib).next().is_some() {
+        text += &format!("; {lib} is not looked at, because /lib is no link to usr/lib");
     }
     for (path, why) in &survey.spare {
         if path
@@ -109,8 +113,8 @@ fn what_else(survey: &Survey) -> String {
 }
 
 impl Kernel {
-    /// Moves `from` to the place beside the modules of `version` that it has by `role`; what is there
-    /// already stays.
+    /// Moves `from` to the place beside the modules of `version` that it has by `role`; what is
+    /// there already stays.
     fn place(
         &self,
         image: &mut Image,

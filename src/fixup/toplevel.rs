@@ -1,6 +1,8 @@
 //! The directories at the top that a booted ostree system mounts over or looks into.
 
-use anyhow::{Result, bail};
+mod layout;
+
+use anyhow::Result;
 
 use super::{Fixup, Image, drop_subtree};
 use crate::metadata::Metadata;
@@ -11,19 +13,22 @@ use crate::tree::{Content, Inode};
 /// What becomes of the top-level directories that hold a host's own data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Layout {
-    /// Those that lie in `/var` on an ostree system become links; `/opt` and `/usr/local` with content
-    /// stay.
+    /// `/home`, `/root`, `/srv` and `/mnt` become links into `/var`, and `/media` one into `/run`; `/opt` and
+    /// `/usr/local` stay.
     #[default]
     Auto,
-    /// As `auto`, and `/opt` and `/usr/local` become links where they are empty.
+    /// As `auto`, and `/opt` and `/usr/local` become links where no file lies in them.
     Strict,
-    /// All stay as they are.
+    /// All stay as they are, and so does a root whose `/bin` is not `/usr/bin`.
     Keep,
 }
 
-/// Empties and makes the API directories, makes `/sysroot`, and links `/ostree` into it.
+/// Empties and makes the API directories, makes `/sysroot`, links `/ostree` into it, and leads what
+/// belongs to the host into `/var`.
 #[derive(Debug)]
 pub struct Toplevel;
+
+const BY: &str = "toplevel";
 
 /// Directories that systemd mounts a file system over, with the mode they are made with:
 /// whatever an image has in them is never seen.
@@ -37,11 +42,11 @@ const MOUNTED_OVER: &[(&str, u32)] = &[
 
 impl Fixup for Toplevel {
     fn name(&self) -> &'static str {
-        "toplevel"
+        BY
     }
 
     fn summary(&self) -> &'static str {
-        "empty /dev, /proc, /run, /sys and /tmp; make /sysroot and the /ostree link"
+        "empty /dev, /proc, /run, /sys and /tmp; make /sysroot and the /ostree link; lead /home, /root, /srv and /mnt into /var"
     }
 
     fn reason(&self) -> &'static str {
@@ -63,7 +68,9 @@ impl Fixup for Toplevel {
         self.ensure_directory(image, &top("var"), 0o755, report)?;
         let sysroot = top("sysroot");
         if !self.ensure_directory(image, &sysroot, 0o755, report)? {
-            bail!("/sysroot is a symbolic link; the physical root is mounted there at boot");
+            let reason = "a symbolic link: the physical root is mounted there at boot";
+            report.fatal(BY, &sysroot, reason, "remove it from the image");
+            return Ok(());
         }
         self.empty(
             image,
@@ -71,7 +78,8 @@ impl Fixup for Toplevel {
             "the physical root is mounted over it",
             report,
         );
-        self.link_ostree(image, report)
+        self.link_ostree(image, report)?;
+        layout::lay_out(image, report)
     }
 }
 
@@ -127,9 +135,12 @@ impl Toplevel {
         match existing.map(|id| &image.tree.inode(id).content) {
             None => {}
             Some(Content::Symlink(target)) if leads_to_sysroot(target) => return Ok(()),
-            Some(Content::Directory(children)) if !children.is_empty() => bail!(
-                "/ostree is a directory with content; on an ostree system it must be a link to sysroot/ostree: remove it from the image"
-            ),
+            Some(Content::Directory(children)) if !children.is_empty() => {
+                let reason =
+                    "a directory with content: on an ostree system it is a link to sysroot/ostree";
+                report.fatal(BY, &path, reason, "remove it from the image");
+                return Ok(());
+            }
             Some(_) => {
                 let detail = "not a link to sysroot/ostree";
                 report.note(self.name(), Action::Dropped, &path, detail);
@@ -160,14 +171,25 @@ fn top(name: &str) -> ImagePath {
 #[cfg(test)]
 mod tests {
     use super::super::FixupOptions;
-    use super::super::testing::{check, run};
+    use super::super::testing::run;
     use super::*;
     use crate::testing::Layers;
+
+    /// What becomes of the directories that every layout has.
+    #[track_caller]
+    fn check(layers: Layers, tree: &[&str], notes: &[&str]) {
+        let options = FixupOptions {
+            layout: Layout::Keep,
+            ..FixupOptions::default()
+        };
+        let found = run(&Toplevel, layers, options).unwrap();
+        assert_eq!(found.0, tree);
+        assert_eq!(found.1, notes);
+    }
 
     #[test]
     fn makes_what_is_missing() {
         check(
-            &Toplevel,
             Layers::new(),
             &[
                 "/boot/ 755",
@@ -197,7 +219,6 @@ mod tests {
     #[test]
     fn empties_but_keeps_modes_and_links() {
         check(
-            &Toplevel,
             Layers::new()
                 .dir("boot", 0o700)
                 .file("boot/vmlinuz", "kept")
@@ -253,9 +274,14 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_filled_ostree_directory() {
-        let layers = Layers::new().file("ostree/repo/config", "");
-        let error = run(&Toplevel, layers, FixupOptions::default()).unwrap_err();
-        assert!(error.to_string().contains("/ostree"), "{error}");
+    fn refuses_what_it_cannot_decide() {
+        for (layers, path) in [
+            (Layers::new().file("ostree/repo/config", ""), "/ostree"),
+            (Layers::new().symlink("sysroot", "mnt"), "/sysroot"),
+        ] {
+            let (tree, notes) = run(&Toplevel, layers, FixupOptions::default()).unwrap();
+            assert!(notes.contains(&format!("fatal {path}")), "{notes:?}");
+            assert!(tree.iter().any(|line| line.starts_with(path)), "{tree:?}");
+        }
     }
 }

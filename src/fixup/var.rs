@@ -114,7 +114,7 @@ impl Fixup for MoveVar {
 }
 
 fn move_out(image: &mut Image, var: &ImagePath, report: &mut Report) -> Result<Vec<Line>> {
-    let declared = Declared::read(&image.tree, &image.bodies, LINES)?;
+    let declared = Declared::read(&image.tree, &image.bodies, Some(LINES))?;
     let accounts = image.packages.accounts.clone();
     let resettling = Resettling {
         from: var,
@@ -245,3 +245,6 @@ fn names(tree: &Tree, directory: &ImagePath) -> Vec<Box<[u8]>> {
 fn fixed(path: &str) -> ImagePath {
     ImagePath::parse(path.as_bytes()).expect("a constant without `..`")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! The cpio format of Linux: `newc`, and `crc`, which is the same with checksums.
 //!
-//! Padding counts from the start of the archive. The checksums are not looked at: nobody makes them, and
-//! Linux does no more than complain.
+//! Padding counts from the start of the archive. The checksums are not looked at: nobody makes
+//! them, and Linux does no more than complain.
 
 use std::io::Read;
 
@@ -16,7 +16,8 @@ const LONGEST_NAME: u32 = 4096;
 /// The name of the entry that ends an archive.
 const TRAILER: &[u8] = b"TRAILER!!!";
 
-/// Reads the archive that begins here, to its end. An archive that just stops is whole to Linux, and so to us.
+/// Reads the archive that begins here, to its end. One that just stops is whole to Linux, and so it
+/// is here.
 pub(super) fn read<R: Read>(
     input: &mut Input<R>,
     visit: &mut Visit<'_>,

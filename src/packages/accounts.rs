@@ -3,9 +3,8 @@
 use anyhow::Result;
 
 use super::fragments;
-use super::sysusers::{self, Declaration, GroupId, Id};
+use super::sysusers::{self, Declaration, GroupId};
 use crate::bodies::Bodies;
-use crate::metadata::Metadata;
 use crate::tree::Tree;
 
 /// A line of `passwd`.
@@ -156,23 +155,15 @@ impl AccountDatabase {
     /// Adds what lines of `sysusers.d` declare with numbers that are the same on every host: all
     /// groups before the users that have them.
     fn declare(&mut self, tree: &Tree, declarations: Vec<Declaration>) {
-        let number = |id: &Id, of: fn(&Metadata) -> u32| match id {
-            Id::Dynamic => None,
-            Id::Fixed(number) => Some(*number),
-            Id::OwnerOf(path) => {
-                let (_, id) = tree.resolve(path).ok().flatten()?;
-                Some(of(&tree.inode(id).metadata))
-            }
-        };
         for declaration in &declarations {
             let (name, gid) = match declaration {
-                Declaration::Group { name, id } => (name, number(id, |m| m.gid)),
+                Declaration::Group { name, id } => (name, id.fixed(tree, |owned| owned.gid)),
                 Declaration::User {
                     name,
                     id,
                     group: None,
                     ..
-                } => (name, number(id, |m| m.gid)),
+                } => (name, id.fixed(tree, |owned| owned.gid)),
                 _ => continue,
             };
             self.add_group_line(gid.map(|gid| Group {
@@ -196,7 +187,7 @@ impl AccountDatabase {
                         Some(GroupId::Name(group)) => self.gid(group),
                         None => self.gid(&name),
                     };
-                    let ids = number(&id, |m| m.uid).zip(gid);
+                    let ids = id.fixed(tree, |owned| owned.uid).zip(gid);
                     self.add_user(ids.map(|(uid, gid)| User {
                         name,
                         uid,
@@ -295,8 +286,8 @@ mod tests {
     fn commits_and_links() {
         let layers = Layers::new()
             .file("usr/etc/passwd", "a:x:3:3::/:\n")
-            .symlink("usr/etc/group", "../share/group")
-            .file("usr/share/group", "a:x:3:\n");
+            .symlink("usr/etc/group", "/etc/managed/group")
+            .file("usr/etc/managed/group", "a:x:3:\n");
         assert_eq!(list(layers), ["a=3:3 / ", "a=3 "]);
         let layers = Layers::new().symlink("etc/passwd", "passwd");
         assert_eq!(list(layers), [""; 0]);

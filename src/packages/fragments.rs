@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use crate::bodies::Bodies;
 use crate::path::ImagePath;
-use crate::tree::{Content, Tree};
+use crate::tree::{Content, InodeId, Tree};
 
 /// Larger files hold no accounts that a person or a package wrote.
 const LIMIT: u64 = 16 << 20;
@@ -36,7 +36,7 @@ pub fn read(tree: &Tree, bodies: &Bodies, name: &str) -> Result<Vec<(ImagePath, 
     }
     let mut contents = Vec::new();
     for path in files.into_values() {
-        // A file is masked by a link to /dev/null, which is no file.
+        // A link to /dev/null, which is no file, masks those of its name.
         if let Some(text) = read_file(tree, bodies, &path)? {
             contents.push((path, text));
         }
@@ -46,16 +46,30 @@ pub fn read(tree: &Tree, bodies: &Bodies, name: &str) -> Result<Vec<(ImagePath, 
 
 /// The content of the file to which `path` leads. `None`: it leads to none.
 pub fn read_file(tree: &Tree, bodies: &Bodies, path: &ImagePath) -> Result<Option<Vec<u8>>> {
-    let Some((_, id)) = tree.resolve(path).ok().flatten() else {
-        return Ok(None);
-    };
-    match tree.inode(id).content {
-        Content::File { body, .. } => {
+    match resolve(tree, path).map(|id| &tree.inode(id).content) {
+        Some(&Content::File { body, .. }) => {
             let text = bodies.read(body, LIMIT);
             text.map(Some).with_context(|| path.to_string())
         }
         _ => Ok(None),
     }
+}
+
+/// What lies at `path` on a host, where the `/usr/etc` of a commit is `/etc`.
+pub fn resolve(tree: &Tree, path: &ImagePath) -> Option<InodeId> {
+    let usr_etc = || tree.child(tree.child(tree.root(), b"usr")?, b"etc");
+    let etc = tree.child(tree.root(), b"etc").or_else(usr_etc);
+    let found = tree.resolve_by(path, |directory, name| match name {
+        b"etc" if directory == tree.root() => etc,
+        name => tree.child(directory, name),
+    });
+    found.ok().flatten().map(|(_, id)| id)
+}
+
+/// Does `path` lead to a regular file?
+pub fn is_file(tree: &Tree, path: &ImagePath) -> bool {
+    let found = resolve(tree, path).map(|id| &tree.inode(id).content);
+    matches!(found, Some(Content::File { .. }))
 }
 
 /// The path that a constant spells.

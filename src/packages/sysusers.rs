@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::fragments;
 use crate::bodies::Bodies;
+use crate::metadata::Metadata;
 use crate::path::ImagePath;
 use crate::tree::Tree;
 
@@ -50,6 +51,20 @@ pub enum Id {
     Fixed(u32),
     /// That of the owner of this path.
     OwnerOf(ImagePath),
+}
+
+impl Id {
+    /// The number, if it is the same on every host; `of` picks it from the owners of a path.
+    pub fn fixed(&self, tree: &Tree, of: impl Fn(&Metadata) -> u32) -> Option<u32> {
+        match self {
+            Self::Dynamic => None,
+            Self::Fixed(number) => Some(*number),
+            Self::OwnerOf(path) => {
+                let id = fragments::resolve(tree, path)?;
+                Some(of(&tree.inode(id).metadata))
+            }
+        }
+    }
 }
 
 /// The primary group of a user.

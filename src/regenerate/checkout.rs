@@ -20,9 +20,9 @@ pub(super) const MOUNT_POINTS: [&str; 5] = ["dev", "proc", "run", "tmp", "var/tm
 
 /// Writes `tree` to the directory `root`, which it makes, without the file `except`.
 ///
-/// `/usr/etc` becomes `/etc`, as on a host. Every file is dated 1970 and keeps its mode, which goes into an
-/// initramfs; owners and xattrs do not, and so all belongs to whoever runs this. Directories are open to the owner,
-/// that it can be removed again.
+/// `/usr/etc` becomes `/etc`, as on a host. Every file is dated 1970 and keeps its mode, which goes
+/// into an initramfs; owners and xattrs do not, and so all belongs to whoever runs this. Directories
+/// are open to their owner, so that they can be removed again.
 pub(super) fn write(tree: &Tree, bodies: &Bodies, except: &ImagePath, root: &Path) -> Result<()> {
     let mut written: HashMap<InodeId, PathBuf> = HashMap::new();
     let no_etc = tree.child(tree.root(), b"etc").is_none();
@@ -62,11 +62,12 @@ pub(super) fn write(tree: &Tree, bodies: &Bodies, except: &ImagePath, root: &Pat
     Ok(())
 }
 
-/// A link there would lead elsewhere.
+/// Is it a directory over which something is mounted, or one above? A link there would lead out.
 fn is_mount_point(path: &ImagePath) -> bool {
+    let parse = |point: &str| ImagePath::parse(point.as_bytes()).expect("a path of ours");
     MOUNT_POINTS
         .iter()
-        .any(|point| point.as_bytes() == path.as_bytes())
+        .any(|point| parse(point).starts_with(path))
 }
 
 fn write_file(path: &Path, mode: u32, content: &mut dyn io::Read) -> io::Result<()> {
@@ -79,4 +80,47 @@ fn write_file(path: &Path, mode: u32, content: &mut dyn io::Read) -> io::Result<
     let epoch = SystemTime::UNIX_EPOCH;
     file.set_times(FileTimes::new().set_accessed(epoch).set_modified(epoch))?;
     file.set_permissions(Permissions::from_mode(mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+    use crate::testing::{Layers, image_path};
+
+    #[test]
+    fn a_host_is_laid_out() {
+        let (tree, bodies) = Layers::new()
+            .file("usr/bin/x", "program")
+            .hardlink("usr/bin/y", "usr/bin/x")
+            .file("usr/etc/conf", "configuration")
+            .file("usr/lib/except", "")
+            .dir("usr/closed", 0o500)
+            .file("usr/closed/in", "reachable")
+            .symlink("bin", "usr/bin")
+            .symlink("tmp", "var/tmp")
+            .symlink("var", "/nowhere")
+            .merge();
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root");
+        write(&tree, &bodies, &image_path("usr/lib/except"), &root).unwrap();
+
+        let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+        assert_eq!(read("bin/y"), "program");
+        assert_eq!(read("etc/conf"), "configuration");
+        assert_eq!(read("usr/closed/in"), "reachable");
+        for path in ["usr/etc", "usr/lib/except"] {
+            assert!(!root.join(path).exists(), "{path}");
+        }
+        for path in MOUNT_POINTS {
+            assert!(
+                fs::symlink_metadata(root.join(path)).unwrap().is_dir(),
+                "{path}"
+            );
+        }
+        let [x, y] = ["x", "y"].map(|name| fs::metadata(root.join("usr/bin").join(name)).unwrap());
+        assert_eq!((x.ino(), x.mode(), x.mtime()), (y.ino(), 0o100_644, 0));
+        directory.close().unwrap();
+    }
 }

@@ -1,9 +1,9 @@
 //! What an initramfs is made of, as one digest.
 //!
-//! It covers the modules of the kernel, dracut, its configuration and that of ostree, every file that the initramfs took
-//! in, the programs that dracut's scripts name, and the names that lie beside what was taken: a
-//! file that is new may be one that dracut looks for. It is a pure function of the tree and of the paths in the
-//! initramfs.
+//! It covers the modules of the kernel, dracut, its configuration and that of ostree, every file
+//! that the initramfs took in, the programs that dracut's scripts name, and the names that lie
+//! beside what was taken: a file that is new may be one that dracut looks for. It is a pure function
+//! of the tree and of the paths in the initramfs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -201,4 +201,102 @@ pub(super) fn in_tree(tree: &Tree, path: &ImagePath) -> ImagePath {
 
 fn parse(path: &str) -> ImagePath {
     ImagePath::parse(path.as_bytes()).expect("a path of ours")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Layers, image_path};
+
+    const VERSION: &str = "6.1";
+    /// What the initramfs of [`image`] holds.
+    const TAKEN: [&str; 4] = ["etc/taken", "usr/lib", "usr/bin/taken", "made/by/dracut"];
+
+    fn image() -> Layers {
+        Layers::new()
+            .file("usr/bin/dracut", "exec compressor -9")
+            .file("usr/bin/compressor", "1")
+            .file("usr/bin/other", "1")
+            .file("usr/bin/taken", "1")
+            .file("usr/etc/dracut.conf", "1")
+            .file("usr/etc/dracut.conf.d/x.conf", "1")
+            .file("usr/etc/other", "1")
+            .file("usr/etc/taken", "1")
+            .file("usr/lib/dracut/modules.d/10x/setup.sh", "1")
+            .file("usr/lib/firmware/a/b", "1")
+            .file("usr/lib/modules/6.1/initramfs.img", "1")
+            .file("usr/lib/modules/6.1/kernel/x.ko", "1")
+            .file("usr/lib/modules/6.1/vmlinuz", "1")
+            .file("usr/share/x/y", "1")
+    }
+
+    fn digest(layers: Layers) -> Digest {
+        let (tree, bodies) = layers.merge();
+        let taken = TAKEN.map(image_path).into();
+        let mut inputs = Inputs::new(&tree, &bodies, VERSION).unwrap();
+        inputs.digest(&taken).unwrap()
+    }
+
+    #[test]
+    fn what_went_in_counts_and_nothing_else() {
+        let before = digest(image());
+        for (path, counts) in [
+            ("usr/bin/compressor", true),
+            ("usr/bin/dracut", true),
+            ("usr/bin/new", false),
+            ("usr/bin/other", false),
+            ("usr/bin/taken", true),
+            ("usr/etc/dracut.conf", true),
+            ("usr/etc/dracut.conf.d/new.conf", true),
+            ("usr/etc/dracut.conf.d/x.conf", true),
+            ("usr/etc/ostree/prepare-root.conf", true),
+            ("usr/etc/other", false),
+            ("usr/etc/taken", true),
+            ("usr/lib/dracut/modules.d/10x/setup.sh", true),
+            ("usr/lib/firmware/a/b", false),
+            ("usr/lib/firmware/a/new", true),
+            ("usr/lib/modules/6.1/initramfs.img", false),
+            ("usr/lib/modules/6.1/kernel/x.ko", true),
+            ("usr/lib/modules/6.1/vmlinuz", true),
+            ("usr/lib/modules/6.2/vmlinuz", false),
+            ("usr/lib/new", true),
+            ("usr/lib/ostree/prepare-root.conf", true),
+            ("usr/share/new", false),
+            ("usr/share/x/y", false),
+        ] {
+            let after = digest(image().layer().file(path, "2"));
+            assert_eq!(after != before, counts, "{path}");
+        }
+    }
+
+    #[test]
+    fn metadata_counts_but_for_labels() {
+        let file = |mark: &dyn Fn(Layers) -> Layers| {
+            digest(mark(image().layer().file("usr/bin/taken", "1")))
+        };
+        let before = digest(image());
+        assert_eq!(file(&|l| l), before);
+        assert_eq!(file(&|l| l.xattr("security.selinux", b"x")), before);
+        assert_ne!(file(&|l| l.xattr("user.x", b"x")), before);
+        assert_ne!(file(&|l| l.owner(1, 0)), before);
+        assert_ne!(
+            digest(image().layer().symlink("usr/bin/taken", "1")),
+            before
+        );
+    }
+
+    #[test]
+    fn etc_is_found_before_and_after_it_moved() {
+        let (tree, _) = image().merge();
+        assert_eq!(
+            in_tree(&tree, &image_path("etc/x")).to_string(),
+            "/usr/etc/x"
+        );
+        assert_eq!(
+            in_tree(&tree, &image_path("etcetera")).to_string(),
+            "/etcetera"
+        );
+        let (tree, _) = image().dir("etc", 0o755).merge();
+        assert_eq!(in_tree(&tree, &image_path("etc/x")).to_string(), "/etc/x");
+    }
 }

@@ -101,8 +101,8 @@ enum Sandbox {
     Unshare,
 }
 
-/// What dracut may do to files that belong to others, as far as there are any inside: read and mark them, and look
-/// into the directory that becomes the initramfs as its root.
+/// What dracut may do besides: read files whatever their mode, give modes and owners to what it
+/// makes, and run programs with that as their root.
 const CAPABILITIES: [&str; 4] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -173,4 +173,42 @@ impl Sandbox {
 
 fn words(text: &str) -> impl Iterator<Item = OsString> {
     text.split(' ').map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_show_the_same_and_nothing_else() {
+        for sandbox in [Sandbox::Bubblewrap, Sandbox::Unshare] {
+            let arguments = sandbox.arguments("/the/root".as_ref(), "/the/output".as_ref());
+            let arguments: Vec<_> = arguments.iter().map(|a| a.to_str().unwrap()).collect();
+            let line = arguments.join(" ");
+            for part in ["/the/root", "/the/output", "SOURCE_DATE_EPOCH"] {
+                assert_eq!(line.matches(part).count(), 1, "{sandbox:?}: {part}");
+            }
+            let no_network = ["--unshare-all", "--net"];
+            assert!(
+                no_network.iter().any(|part| arguments.contains(part)),
+                "{sandbox:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn programs_are_found_by_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = env::join_paths(["/nowhere".as_ref(), directory.path()]).unwrap();
+        assert!(!has_program(&path, "bwrap"));
+        std::fs::write(directory.path().join("bwrap"), "").unwrap();
+        assert!(has_program(&path, "bwrap"));
+    }
+
+    #[test]
+    fn the_version_is_an_argument() {
+        let arguments = arguments("6.1");
+        assert!(arguments.windows(2).any(|pair| pair == ["--kver", "6.1"]));
+        assert_eq!(arguments.last().unwrap(), "/run/import-oci/initramfs.img");
+    }
 }

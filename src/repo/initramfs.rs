@@ -39,8 +39,8 @@ impl Made for StoredInitramfs {
 }
 
 impl Repo {
-    /// What imports made for the kernel `version`, the newest commit first. Only local branches count: what a
-    /// remote says of its commits is not what we found.
+    /// What imports made for the kernel `version`, the newest commit first. Only local branches
+    /// count: what a remote says of its commits is not what we found.
     ///
     /// # Errors
     /// The refs cannot be read. A commit that is not whole is passed over.

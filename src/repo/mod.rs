@@ -8,6 +8,7 @@
 mod commit;
 mod error;
 mod initramfs;
+mod read;
 mod staging;
 mod transaction;
 mod worker;

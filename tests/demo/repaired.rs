@@ -110,16 +110,32 @@ fn changes(json: &Value) -> Vec<&Value> {
     notes.filter(|note| note["action"] != "warning").collect()
 }
 
-/// What is left to say, by the paths of the host. What was odd about layers is not seen any more.
+/// What is left to say, by the paths that the image had. What was odd about layers is not seen any
+/// more, nor what lay in `/var`, which is empty; words may count paths of it.
 fn findings(json: &Value) -> BTreeSet<String> {
     let notes = json["notes"].as_array().unwrap().iter();
     notes
         .filter(|note| {
             note["action"] == "warning" && note["by"] != "layer" && note["by"] != "merge"
         })
-        .map(|note| {
-            let [by, path, detail] = ["/by", "/path", "/detail"].map(|field| text(note, field));
-            format!("{by} {} {detail}", host_path(path))
-        })
+        .map(|note| (text(note, "/by"), original_path(text(note, "/path"))))
+        .filter(|(_, path)| !path.starts_with("/var/"))
+        .map(|(by, path)| format!("{by} {path}"))
         .collect()
+}
+
+/// Where a path of the commit was in the image.
+fn original_path(path: &str) -> String {
+    for (place, origin) in [
+        ("/usr/share/factory/var/home", "/home"),
+        ("/usr/share/factory/var/roothome", "/root"),
+        ("/usr/share/factory/var/srv", "/srv"),
+        ("/usr/share/factory/var", "/var"),
+        ("/usr/lib/sysimage/dpkg", "/var/lib/dpkg"),
+    ] {
+        if let Some(below) = path.strip_prefix(place) {
+            return format!("{origin}{below}");
+        }
+    }
+    host_path(path)
 }

@@ -18,8 +18,8 @@ fn ostree_boot() -> ImagePath {
 }
 
 impl Kernel {
-    /// Drops what belongs to kernels and was not taken, and moves everything else, with its modes, to
-    /// `/usr/lib/ostree-boot`.
+    /// Drops what belongs to kernels and was not taken, and moves everything else, with its modes,
+    /// to `/usr/lib/ostree-boot`.
     pub(super) fn empty_boot(
         &self,
         image: &mut Image,
@@ -45,10 +45,13 @@ impl Kernel {
             }
             self.drop(image, path, why, report);
         }
-        for (from, to) in [("boot", ostree_boot()), ("efi", ostree_boot().join(b"efi"))] {
-            let from = ImagePath::root().join(from.as_bytes());
-            self.move_below(image, &from, &to, report)?;
-        }
+        let (root, to) = (ImagePath::root(), ostree_boot());
+        let (boot, efi) = (root.join(b"boot"), root.join(b"efi"));
+        // The EFI system partition may be mounted at /boot/efi, /efi or /boot itself.
+        let payload = boot.join(b"EFI");
+        self.move_to(image, &payload, &to.join(b"efi").join(b"EFI"), report)?;
+        self.move_below(image, &boot, &to, report)?;
+        self.move_below(image, &efi, &to.join(b"efi"), report)?;
         self.drop_links(image, report);
         Ok(())
     }
@@ -58,8 +61,7 @@ impl Kernel {
         self.remove(image, path, report);
     }
 
-    /// Moves what lies in `from` into `to`. What is in both stays as it is in `to`, but for
-    /// directories, which are merged.
+    /// Moves what lies in `from` into `to`.
     fn move_below(
         &self,
         image: &mut Image,
@@ -71,29 +73,46 @@ impl Kernel {
             .map(|(name, _)| name.into())
             .collect();
         for name in names {
-            let (from, to) = (from.join(&name), to.join(&name));
-            let id = image.tree.lookup(&from).expect("it was listed");
-            let there = image.tree.lookup(&to);
-            let is_directory = |id| image.tree.children(id).is_some();
-            match there {
-                None => {
-                    image.tree.remove(&from);
-                    image.tree.link(&to, id)?;
-                    report.note(self.name(), Action::Moved, &from, format!("to {to}"));
-                }
-                Some(there) if is_directory(there) && is_directory(id) => {
-                    self.move_below(image, &from, &to, report)?;
-                    image.tree.remove(&from);
-                    let detail = format!("merged into {to}");
-                    report.note(self.name(), Action::Moved, &from, detail);
-                }
-                Some(there) => {
-                    let detail = match super::same_content(image, id, there)? {
-                        true => format!("{to} is the same"),
-                        false => format!("{to} is there already, and another"),
-                    };
-                    self.drop(image, &from, &detail, report);
-                }
+            self.move_to(image, &from.join(&name), &to.join(&name), report)?;
+        }
+        Ok(())
+    }
+
+    /// Moves `from`, if it is there, to `to`. Where both are, `to` stays as it is; directories are
+    /// merged.
+    fn move_to(
+        &self,
+        image: &mut Image,
+        from: &ImagePath,
+        to: &ImagePath,
+        report: &mut Report,
+    ) -> Result<()> {
+        let Some(id) = image.tree.lookup(from) else {
+            return Ok(());
+        };
+        let is_directory = |id| image.tree.children(id).is_some();
+        match image.tree.lookup(to) {
+            None => {
+                image.tree.remove(from);
+                image.tree.link(to, id)?;
+                report.note(self.name(), Action::Moved, from, format!("to {to}"));
+            }
+            Some(there) if is_directory(there) && is_directory(id) => {
+                self.move_below(image, from, to, report)?;
+                image.tree.remove(from);
+                report.note(
+                    self.name(),
+                    Action::Moved,
+                    from,
+                    format!("merged into {to}"),
+                );
+            }
+            Some(there) => {
+                let detail = match super::same_content(image, id, there)? {
+                    true => format!("{to} is the same"),
+                    false => format!("{to} is there already, and another"),
+                };
+                drop_subtree(&mut image.tree, from, self.name(), &detail, report);
             }
         }
         Ok(())

@@ -77,8 +77,8 @@ pub(super) fn boot_directories() -> [ImagePath; 3] {
     [boot, boot_efi, efi]
 }
 
-/// The version of the kernel of a tree, if there is exactly one where ostree looks for it: a regular
-/// file `usr/lib/modules/VERSION/vmlinuz`.
+/// The version of the kernel of a tree, if there is exactly one where ostree looks for it: a
+/// regular file `usr/lib/modules/VERSION/vmlinuz`.
 ///
 /// # Errors
 /// The name of its directory is not UTF-8.

@@ -252,6 +252,11 @@ fn the_user_decides_where_the_image_does_not() {
         ),
         (empty(), with(None, true, false, check), None),
         (
+            Layers::new().file("lib/modules/6.1/vmlinuz", ""),
+            with(None, false, false, check),
+            Some(["/lib is no link to usr/lib", "--no-kernel"]),
+        ),
+        (
             one(),
             with(None, false, false, check),
             Some(["no initramfs", "--allow-no-initramfs"]),
@@ -356,6 +361,41 @@ fn without_a_kernel_boot_is_empty_all_the_same() {
             "dropped /boot/dtbs",
             "dropped /boot/vmlinuz-6.1",
             "dropped /boot/memtest.bin",
+        ]
+    );
+}
+
+#[test]
+fn the_payload_of_an_efi_partition_has_one_place() {
+    let layers = Layers::new()
+        .dir("boot/EFI", 0o700)
+        .file("boot/EFI/Linux/uki.efi", "1")
+        .dir("efi/EFI", 0o750)
+        .file("efi/EFI/Linux/uki.efi", "2")
+        .file("efi/EFI/Linux/other.efi", "3");
+    let options = FixupOptions {
+        no_kernel: true,
+        ..FixupOptions::default()
+    };
+    let (tree, notes) = run(&Kernel, layers, options).unwrap();
+    assert_eq!(
+        tree[5..],
+        [
+            "/usr/lib/ostree-boot/efi/ 755",
+            "/usr/lib/ostree-boot/efi/EFI/ 700",
+            "/usr/lib/ostree-boot/efi/EFI/Linux/ 755",
+            "/usr/lib/ostree-boot/efi/EFI/Linux/other.efi 644 \"3\"",
+            "/usr/lib/ostree-boot/efi/EFI/Linux/uki.efi 644 \"1\"",
+        ]
+    );
+    assert_eq!(
+        notes,
+        [
+            "moved /boot/EFI",
+            "moved /efi/EFI/Linux/other.efi",
+            "dropped /efi/EFI/Linux/uki.efi",
+            "moved /efi/EFI/Linux",
+            "moved /efi/EFI",
         ]
     );
 }

@@ -2,21 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use super::{FILE_LIMIT, Line, directory};
+use super::Line;
 use crate::bodies::Bodies;
+use crate::packages::fragments;
 use crate::path::ImagePath;
-use crate::tree::{Content, Tree};
-
-/// Where files of lines lie, by falling precedence: of two files of one name only the first is
-/// read. A commit has `/usr/etc` for `/etc`; what lies in `/run` is of no image.
-const DIRECTORIES: &[&[u8]] = &[
-    b"etc/tmpfiles.d",
-    b"usr/etc/tmpfiles.d",
-    b"usr/local/lib/tmpfiles.d",
-    super::DIRECTORY,
-];
+use crate::tree::Tree;
 
 /// The lines that say what lies where, by path: systemd-tmpfiles takes the first for each path, in the
 /// order of the names of their files.
@@ -27,34 +19,18 @@ pub struct Declared {
 
 impl Declared {
     /// Reads all files of `tree` but the one named `except`.
-    pub fn read(tree: &Tree, bodies: &Bodies, except: &str) -> Result<Self> {
-        let mut files = BTreeMap::new();
-        for &path in DIRECTORIES {
-            let Some((path, id)) = tree.resolve(&directory(path)).ok().flatten() else {
-                continue;
-            };
-            for name in tree.children(id).into_iter().flat_map(|c| c.keys()) {
-                if name.ends_with(b".conf") && **name != *except.as_bytes() {
-                    files.entry(name.clone()).or_insert(path.join(name));
-                }
-            }
-        }
+    pub fn read(tree: &Tree, bodies: &Bodies, except: Option<&str>) -> Result<Self> {
         let mut declared = Self::default();
-        for path in files.into_values() {
-            // A file is masked by a link to /dev/null, which leads nowhere in an image.
-            let Some((_, id)) = tree.resolve(&path).ok().flatten() else {
-                continue;
-            };
-            if let Content::File { body, .. } = tree.inode(id).content {
-                let text = bodies.read(body, FILE_LIMIT);
-                declared.add(&path, &text.with_context(|| path.to_string())?);
+        for (path, text) in fragments::read(tree, bodies, "tmpfiles.d")? {
+            if path.file_name() != except.map(str::as_bytes) {
+                declared.add(&path, &text);
             }
         }
         Ok(declared)
     }
 
     fn add(&mut self, file: &ImagePath, text: &[u8]) {
-        for line in text.split(|&b| b == b'\n').filter_map(Line::parse) {
+        for line in fragments::lines(text).filter_map(Line::parse) {
             // A credential is the host's to give.
             if line.makes() && !line.modifiers.contains('^') {
                 let path = line.path.clone();
@@ -88,7 +64,7 @@ mod tests {
             .file("usr/lib/tmpfiles.d/d.conf", "d /var/d\n")
             .symlink("etc/tmpfiles.d/d.conf", "/dev/null");
         let (tree, bodies) = layers.merge();
-        let declared = Declared::read(&tree, &bodies, "ours.conf").unwrap();
+        let declared = Declared::read(&tree, &bodies, Some("ours.conf")).unwrap();
         let found: Vec<_> = declared
             .lines
             .values()

@@ -10,16 +10,13 @@ use anyhow::Result;
 
 use super::Image;
 use crate::metadata::Metadata;
-use crate::packages::AccountDatabase;
-use crate::path::ImagePath;
+use crate::packages::{AccountDatabase, fragments};
+use crate::path::{ImagePath, escape};
 use crate::report::{Action, Report};
 use crate::tree::{Content, Inode};
 
 pub use declared::Declared;
 use words::{escape_argument, escape_glob, escape_path, expand, unescape, words};
-
-/// The directory of lines that come with the image.
-const DIRECTORY: &[u8] = b"usr/lib/tmpfiles.d";
 
 /// More is no file of lines.
 const FILE_LIMIT: u64 = 4 << 20;
@@ -136,38 +133,46 @@ fn well_known(id: u32) -> String {
     }
 }
 
-impl fmt::Display for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Line {
+    /// The line as a file has it, without its end.
+    pub fn to_bytes(&self) -> Vec<u8> {
         let path = match self.kind {
             b'z' | b'Z' | b'a' | b'A' | b't' | b'T' | b'h' | b'H' => escape_glob(&self.path),
             _ => escape_path(&self.path),
         };
-        write!(f, "{}{} {path}", char::from(self.kind), self.modifiers)?;
-        match self.mode {
-            Some(mode) => write!(f, " {mode:04o}")?,
-            None => f.write_str(" -")?,
+        let mode = self.mode.map(|mode| format!("{mode:04o}"));
+        let [mode, user, group] =
+            [&mode, &self.user, &self.group].map(|field| field.as_deref().unwrap_or("-"));
+        let mut line = vec![self.kind];
+        line.extend_from_slice(self.modifiers.as_bytes());
+        line.push(b' ');
+        line.extend_from_slice(&path);
+        line.extend_from_slice(format!(" {mode} {user} {group} -").as_bytes());
+        if let Some(argument) = &self.argument {
+            line.push(b' ');
+            line.extend_from_slice(escape_argument(argument).as_bytes());
         }
-        for name in [&self.user, &self.group] {
-            write!(f, " {}", name.as_deref().unwrap_or("-"))?;
-        }
-        f.write_str(" -")?;
-        match &self.argument {
-            Some(argument) => write!(f, " {}", escape_argument(argument)),
-            None => Ok(()),
-        }
+        line
+    }
+}
+
+/// For messages.
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&escape(&self.to_bytes()))
     }
 }
 
 /// Adds `lines` to the file `name` of the image's own `tmpfiles.d`. Lines that are there already stay, unless one of the
-/// new is of their type and path; so an image made from a commit of ours keeps those of the commit.
+/// new says the same of the same path; so an image made from a commit of ours keeps those of the commit.
 pub fn add(
     image: &mut Image,
     name: &str,
-    lines: Vec<Line>,
+    new: Vec<Line>,
     by: &'static str,
     report: &mut Report,
 ) -> Result<()> {
-    if lines.is_empty() {
+    if new.is_empty() {
         return Ok(());
     }
     let path = own(name);
@@ -176,17 +181,22 @@ pub fn add(
         Some(&Content::File { body, .. }) => Some(image.bodies.read(body, FILE_LIMIT)?),
         _ => None,
     };
-    let old = before.iter().flat_map(|text| text.split(|&b| b == b'\n'));
-    let lines: BTreeMap<_, _> = old
-        .filter_map(Line::parse)
-        .chain(lines)
-        .map(|line| ((line.path.clone(), line.kind), line))
-        .collect();
-    let mut text = HEADER.to_owned();
-    for line in lines.values() {
-        text += &format!("{line}\n");
+    let old = fragments::lines(before.as_deref().unwrap_or_default());
+    let mut lines: BTreeMap<_, Line> = BTreeMap::new();
+    for line in old.filter_map(Line::parse).chain(new) {
+        let subject = (line.path.clone(), (!line.makes()).then_some(line.kind));
+        // The copy of a directory makes it, too.
+        let is_made = |old: &Line| old.kind == b'C' && line.kind == b'd';
+        if !lines.get(&subject).is_some_and(is_made) {
+            lines.insert(subject, line);
+        }
     }
-    if before.as_deref() == Some(text.as_bytes()) {
+    let mut text = HEADER.as_bytes().to_vec();
+    for line in lines.values() {
+        text.extend(line.to_bytes());
+        text.push(b'\n');
+    }
+    if before.as_deref() == Some(&*text) {
         return Ok(());
     }
     let action = match found {
@@ -199,7 +209,7 @@ pub fn add(
             ..Metadata::default()
         },
         content: Content::File {
-            body: image.bodies.add(text.as_bytes()),
+            body: image.bodies.add(&text),
             size: text.len() as u64,
         },
     };
@@ -213,12 +223,9 @@ pub fn add(
 const HEADER: &str = "# Made by import-oci, see tmpfiles.d(5).\n";
 
 /// The path of a file of ours.
-pub fn own(name: &str) -> ImagePath {
-    directory(DIRECTORY).join(name.as_bytes())
-}
-
-fn directory(path: &[u8]) -> ImagePath {
-    ImagePath::parse(path).expect("a constant without `..`")
+fn own(name: &str) -> ImagePath {
+    let directory = ImagePath::parse(b"usr/lib/tmpfiles.d").expect("no `..` in it");
+    directory.join(name.as_bytes())
 }
 
 #[cfg(test)]
@@ -230,7 +237,7 @@ mod tests {
 
     #[track_caller]
     fn check(line: &Line, text: &str) {
-        assert_eq!(line.to_string(), text);
+        assert_eq!(String::from_utf8(line.to_bytes()).unwrap(), text);
         assert_eq!(Line::parse(text.as_bytes()).as_ref(), Some(line), "{text}");
     }
 
@@ -251,7 +258,7 @@ mod tests {
         );
         check(
             &Line::new(b'd', image_path("var/a b\t\"c\" 'd' \\ %m # é\n")).mode(&metadata(0)),
-            r#"d /var/a\x20b\x09\x22c\x22\x20\x27d\x27\x20\\\x20%%m\x20#\x20\xc3\xa9\x0a 0000 - - -"#,
+            "d \"/var/a b\t\\\"c\\\" \\'d\\' \\\\ %%m # é\\n\" 0000 - - -",
         );
         check(
             &Line::new(b'L', image_path("var/run")).argument(b"../run"),
@@ -271,7 +278,7 @@ mod tests {
     fn paths_of_globs_are_names() {
         let line = Line::new(b'z', image_path("var/a*b[c]{d,e}?\\"));
         let text = r"z /var/a\\*b\\[c\\]\\{d,e\\}\\?\\\\ - - - -";
-        assert_eq!(line.to_string(), text);
+        assert_eq!(line.to_bytes(), text.as_bytes());
     }
 
     #[test]

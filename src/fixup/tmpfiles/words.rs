@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 
 use crate::path::ImagePath;
 
-/// The path with what would end a word or be read as an escape or specifier written as `\xNN`.
-pub fn escape_path(path: &ImagePath) -> String {
-    escape(&path.to_absolute())
+/// A path as a word that every systemd reads alike: to version 252 a word has quotes and
+/// backslashes, but no C escapes; 257 knows both. Only the end of a line cannot be written without one.
+pub fn escape_path(path: &ImagePath) -> Vec<u8> {
+    quote(&path.to_absolute())
 }
 
 /// [`escape_path`] for types whose path is a pattern: what is special in one stands for itself.
-pub fn escape_glob(path: &ImagePath) -> String {
+pub fn escape_glob(path: &ImagePath) -> Vec<u8> {
     let mut pattern = Vec::new();
     for byte in path.to_absolute() {
         // systemd asks glob(3) for braces, too.
@@ -20,25 +21,37 @@ pub fn escape_glob(path: &ImagePath) -> String {
         }
         pattern.push(byte);
     }
-    escape(&pattern)
+    quote(&pattern)
 }
 
-/// The argument of a line, of which `-` would say that there is none.
-pub fn escape_argument(argument: &[u8]) -> String {
-    match argument {
-        b"-" => r"\x2d".to_owned(),
-        argument => escape(argument),
+fn quote(bytes: &[u8]) -> Vec<u8> {
+    let mut word = Vec::with_capacity(bytes.len());
+    for &byte in bytes {
+        match byte {
+            b'\n' => word.extend_from_slice(br"\n"),
+            b'\r' => word.extend_from_slice(br"\r"),
+            b'%' => word.extend_from_slice(b"%%"),
+            b'\\' | b'"' | b'\'' => word.extend_from_slice(&[b'\\', byte]),
+            byte => word.push(byte),
+        }
+    }
+    match word.iter().any(u8::is_ascii_whitespace) {
+        true => [b"\"", &*word, b"\""].concat(),
+        false => word,
     }
 }
 
-fn escape(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for &byte in bytes {
+/// The argument of a line, in which all versions know C escapes; a lone `-` would say that there is none.
+pub fn escape_argument(argument: &[u8]) -> String {
+    if argument == b"-" {
+        return r"\x2d".to_owned();
+    }
+    let mut text = String::with_capacity(argument.len());
+    for &byte in argument {
         match byte {
             b'\\' => text.push_str(r"\\"),
             b'%' => text.push_str("%%"),
-            b'"' | b'\'' => write!(text, r"\x{byte:02x}").expect("a string takes all"),
-            b'!'..=b'~' => text.push(char::from(byte)),
+            b'!' | b'#'..=b'&' | b'('..=b'~' => text.push(char::from(byte)),
             _ => write!(text, r"\x{byte:02x}").expect("a string takes all"),
         }
     }

@@ -145,3 +145,141 @@ fn is_filled(tree: &Tree, path: &ImagePath) -> bool {
     let children = tree.lookup(path).and_then(|id| tree.children(id));
     children.is_some_and(|children| !children.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::MoveVar;
+    use super::*;
+    use crate::fixup::FixupOptions;
+    use crate::fixup::testing::run;
+    use crate::testing::Layers;
+
+    const COMPAT: bool = true;
+
+    /// What is made of an image: the listing without directories as such, and the notes.
+    fn settled(layers: Layers, rpm_ostree_compat: bool) -> (Vec<String>, Vec<String>) {
+        let options = FixupOptions {
+            rpm_ostree_compat,
+            ..FixupOptions::default()
+        };
+        let (mut tree, notes) = run(&MoveVar, layers, options).unwrap();
+        tree.retain(|line| !line.ends_with("/ 755"));
+        (tree, notes)
+    }
+
+    fn lines(lines: &[&str]) -> String {
+        let text = lines.join("\\\\n");
+        let header = "# Made by import-oci, see tmpfiles.d(5).";
+        format!("/usr/lib/tmpfiles.d/import-oci-var.conf 644 \"{header}\\\\n{text}\\\\n\"")
+    }
+
+    fn macros(database: &str) -> String {
+        format!("/{MACROS} 644 \"%_dbpath /{database}\\\\n\"")
+    }
+
+    const VAR_LIB: &str = "d /var/lib 0755 root root -";
+
+    #[test]
+    fn databases_move_into_usr() {
+        let layers = Layers::new()
+            .file("var/lib/dpkg/status", "s")
+            .file("usr/lib/sysimage/dpkg/status", "stale")
+            .file("var/lib/pacman/local/x", "p")
+            .file("var/lib/alternatives/vi", "a")
+            .file("var/lib/rpm/rpmdb.sqlite", "r");
+        let (tree, notes) = settled(layers, !COMPAT);
+        assert_eq!(
+            tree,
+            [
+                "/usr/lib/alternatives/vi 644 \"a\"",
+                &macros(RPM),
+                "/usr/lib/sysimage/dpkg/status 644 \"s\"",
+                "/usr/lib/sysimage/pacman/local/x 644 \"p\"",
+                "/usr/lib/sysimage/rpm/rpmdb.sqlite 644 \"r\"",
+                &lines(&[
+                    VAR_LIB,
+                    "L /var/lib/alternatives - - - - ../../usr/lib/alternatives",
+                    "L /var/lib/dpkg - - - - ../../usr/lib/sysimage/dpkg",
+                    "L /var/lib/pacman - - - - ../../usr/lib/sysimage/pacman",
+                    "L /var/lib/rpm - - - - ../../usr/lib/sysimage/rpm",
+                ]),
+            ]
+        );
+        assert_eq!(
+            notes,
+            [
+                "dropped /usr/lib/sysimage/dpkg",
+                "dropped /usr/lib/sysimage/dpkg/status",
+                "moved /var/lib/dpkg",
+                "moved /var/lib/pacman",
+                "moved /var/lib/rpm",
+                "moved /var/lib/alternatives",
+                &format!("added /{MACROS}"),
+                "moved /var/lib",
+                "added /usr/lib/tmpfiles.d/import-oci-var.conf",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_rpm_database_in_usr_stays() {
+        for place in [RPM, RPM_OSTREE] {
+            let layers = || Layers::new().file(&format!("{place}/rpmdb.sqlite"), "r");
+            let target = "../../usr/lib/sysimage/rpm";
+            let (tree, _) = settled(layers().symlink("var/lib/rpm", target), !COMPAT);
+            let link = format!("L /var/lib/rpm - - - - {target}");
+            assert!(tree.contains(&lines(&[VAR_LIB, &link])), "{tree:#?}");
+            assert!(!tree.contains(&macros(place)));
+            // What another rpm left in /var is no database of the image.
+            let (tree, _) = settled(layers().file("var/lib/rpm/Packages", "old"), !COMPAT);
+            let file = "/usr/share/factory/var/lib/rpm/Packages 644 \"old\"";
+            assert!(tree.contains(&file.to_owned()), "{tree:#?}");
+        }
+    }
+
+    #[test]
+    fn as_rpm_ostree_has_it() {
+        let other = "L /var/lib/rpm - - - - ../../usr/share/rpm";
+        for place in [RPM_IN_VAR, RPM, RPM_OSTREE] {
+            let layers = Layers::new()
+                .file(&format!("{place}/rpmdb.sqlite"), "12345")
+                .file("usr/lib/sysimage/rpm-ostree-base-db/Packages", "stale");
+            let (tree, notes) = settled(layers, COMPAT);
+            let macros = macros(RPM_OSTREE);
+            let have = |line: &str| assert!(tree.iter().any(|l| l == line), "{line} {tree:#?}");
+            have("/usr/lib/sysimage/rpm -> ../../share/rpm");
+            have("/usr/lib/sysimage/rpm-ostree-base-db/rpmdb.sqlite 644 \"12345\"");
+            have("/usr/share/rpm/rpmdb.sqlite 644 \"12345\"");
+            have(&macros);
+            match place {
+                RPM_IN_VAR => have(&lines(&[VAR_LIB, other])),
+                _ => have(&lines(&[other])),
+            }
+            let stale = format!("dropped /{BASE}/Packages");
+            assert!(notes.contains(&stale), "{notes:?}");
+        }
+        let (tree, notes) = settled(Layers::new(), COMPAT);
+        assert_eq!((tree, notes), (vec![], vec![]));
+    }
+
+    #[test]
+    fn the_base_database_is_the_same_object() {
+        let layers = Layers::new().file("usr/share/rpm/rpmdb.sqlite", "12345");
+        let (tree, bodies) = layers.merge();
+        let mut image = Image {
+            tree,
+            bodies,
+            packages: Default::default(),
+            options: FixupOptions {
+                rpm_ostree_compat: true,
+                ..FixupOptions::default()
+            },
+        };
+        let mut report = Report::default();
+        settle(&mut image, &mut report).unwrap();
+        let file = |directory| image.tree.lookup(&fixed(directory).join(b"rpmdb.sqlite"));
+        assert_eq!(file(BASE), file(RPM_OSTREE));
+        let told = report.notes().iter().find(|note| note.path == fixed(BASE));
+        assert!(told.unwrap().detail.contains("5 bytes not stored twice"));
+    }
+}

@@ -66,6 +66,8 @@ fn merge(image: &mut Image, from: &ImagePath, to: &ImagePath, report: &mut Repor
             return Ok(());
         }
     };
+    let detail = format!("into {to}, whose mode and owner stay");
+    report.note(BY, Action::Moved, from, detail);
     for name in names {
         let (part, place) = (from.join(&name), to.join(&name));
         drop_subtree(&mut image.tree, &place, BY, "not the store in use", report);
@@ -110,5 +112,92 @@ fn etc(tree: &Tree) -> ImagePath {
     match !is_directory(&etc) && is_directory(&usr_etc) {
         true => usr_etc,
         false => etc,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MoveVar;
+    use super::*;
+    use crate::fixup::FixupOptions;
+    use crate::fixup::testing::run;
+    use crate::testing::Layers;
+
+    #[test]
+    fn the_configuration_names_one_store() {
+        for (before, after) in [
+            ("", "store-root=/etc/selinux\n"),
+            ("a = b", "a = b\nstore-root=/etc/selinux\n"),
+            (
+                "store-root = /x\nstore-rooted=1\n# store-root=y\nstore-root=/var/lib/selinux\n",
+                "store-rooted=1\n# store-root=y\nstore-root=/etc/selinux\n",
+            ),
+        ] {
+            let text = with_store_root(before.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&text), after, "{before}");
+            assert_eq!(with_store_root(&text), text);
+        }
+        assert_eq!(
+            store_root(b"store-root=/a\nstore-root = /b \n"),
+            Some(&b"/b"[..])
+        );
+    }
+
+    fn store() -> Layers {
+        Layers::new()
+            .dir("var/lib/selinux/p/active", 0o700)
+            .file("var/lib/selinux/p/active/commit_num", "1")
+            .dir("var/lib/selinux/final", 0o700)
+    }
+
+    fn moved(etc: &str, layers: Layers) -> (Vec<String>, Vec<String>) {
+        let (mut tree, notes) = run(&MoveVar, layers, FixupOptions::default()).unwrap();
+        tree.retain(|line| {
+            line.starts_with(&format!("/{etc}/selinux/")) && !line.ends_with("/ 755")
+        });
+        (tree, notes)
+    }
+
+    #[test]
+    fn the_store_moves_into_etc() {
+        for etc in ["etc", "usr/etc"] {
+            let layers = store()
+                .file(&format!("{etc}/selinux/p/seusers"), "s")
+                .file(&format!("{etc}/selinux/p/active/commit_num"), "stale")
+                .file(
+                    &format!("{etc}/selinux/semanage.conf"),
+                    "module-store = direct\n",
+                );
+            let (tree, notes) = moved(etc, layers);
+            let want = [
+                "/final/ 700",
+                "/p/active/ 700",
+                "/p/active/commit_num 644 \"1\"",
+                "/p/seusers 644 \"s\"",
+                "/semanage.conf 644 \"module-store = direct\\\\nstore-root=/etc/selinux\\\\n\"",
+            ];
+            assert_eq!(tree, want.map(|line| format!("/{etc}/selinux{line}")));
+            assert_eq!(
+                notes[..5],
+                [
+                    "moved /var/lib/selinux/p".to_owned(),
+                    format!("dropped /{etc}/selinux/p/active"),
+                    format!("dropped /{etc}/selinux/p/active/commit_num"),
+                    "moved /var/lib/selinux".to_owned(),
+                    format!("changed /{etc}/selinux/semanage.conf"),
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn a_store_that_nobody_reads_is_content_of_var() {
+        let layers = store().file("etc/selinux/semanage.conf", "store-root=/etc/selinux\n");
+        let (tree, notes) = moved("etc", layers);
+        assert_eq!(tree.len(), 1, "{tree:?}");
+        assert!(
+            notes.contains(&"moved /var/lib/selinux/p/active".to_owned()),
+            "{notes:?}"
+        );
     }
 }

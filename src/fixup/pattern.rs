@@ -1,9 +1,9 @@
-//! Paths with `*` in their names.
+//! Names with `*` in them.
 
 use crate::path::ImagePath;
 use crate::tree::{InodeId, Tree};
 
-/// What lies at `pattern`: a path of an image in whose names `*` stands for any bytes. What it says
+/// What lies at `pattern`, a path of an image whose names are patterns. What it says
 /// of `/etc` holds for the `/usr/etc` of a commit, too. No link is followed.
 pub fn find(tree: &Tree, pattern: &str) -> Vec<(ImagePath, InodeId)> {
     let mut found = find_literally(tree, pattern);
@@ -18,7 +18,7 @@ fn find_literally(tree: &Tree, pattern: &str) -> Vec<(ImagePath, InodeId)> {
     for name in pattern.split('/') {
         let mut below = Vec::new();
         for (path, id) in found {
-            if !name.contains('*') {
+            if !name.contains(['*', '?', '[', '{']) {
                 let child = tree.child(id, name.as_bytes());
                 below.extend(child.map(|child| (path.join(name.as_bytes()), child)));
                 continue;
@@ -34,15 +34,58 @@ fn find_literally(tree: &Tree, pattern: &str) -> Vec<(ImagePath, InodeId)> {
     found
 }
 
-/// Does `name` have the parts between the `*` of `pattern`, in their order?
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    match pattern.split_first() {
-        None => name.is_empty(),
-        Some((b'*', rest)) => (0..=name.len()).any(|skipped| matches(rest, &name[skipped..])),
-        Some((byte, rest)) => name
-            .split_first()
-            .is_some_and(|(first, name)| first == byte && matches(rest, name)),
+/// Does `name`, one component of a path, match `pattern`? `*` stands for any bytes, `?` for one, `[…]`
+/// for one, whichever it names, and `{…}` for any bytes, whichever it lists: what is taken for a
+/// match too easily is left to whoever wrote the pattern.
+pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let parts = parts(pattern);
+    let (mut part, mut at) = (0, 0);
+    // The last `*`, and the first byte that it does not stand for yet.
+    let mut star = None;
+    while let Some(byte) = name.get(at) {
+        match parts.get(part) {
+            Some(Part::Any) => {
+                star = Some((part, at));
+                part += 1;
+            }
+            Some(Part::One) => (part, at) = (part + 1, at + 1),
+            Some(Part::Byte(wanted)) if wanted == byte => (part, at) = (part + 1, at + 1),
+            _ => {
+                let Some((after_star, skipped)) = star.as_mut() else {
+                    return false;
+                };
+                *skipped += 1;
+                (part, at) = (*after_star + 1, *skipped);
+            }
+        }
     }
+    parts[part..].iter().all(|part| *part == Part::Any)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    Any,
+    One,
+    Byte(u8),
+}
+
+fn parts(mut pattern: &[u8]) -> Vec<Part> {
+    let mut parts = Vec::new();
+    while let Some((&first, mut rest)) = pattern.split_first() {
+        let mut until = |close: u8| {
+            let end = rest.iter().position(|&byte| byte == close);
+            end.inspect(|end| rest = &rest[end + 1..]).is_some()
+        };
+        parts.push(match first {
+            b'*' => Part::Any,
+            b'?' => Part::One,
+            b'{' if until(b'}') => Part::Any,
+            b'[' if until(b']') => Part::One,
+            byte => Part::Byte(byte),
+        });
+        pattern = rest;
+    }
+    parts
 }
 
 #[cfg(test)]
@@ -59,6 +102,11 @@ mod tests {
             ("a*b*c", "a.b.b.c", true),
             ("a*b*c", "a.c.b", false),
             ("__db.*", "__db.001", true),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("a[0-9]c", "a1c", true),
+            ("a[0", "a[0", true),
+            ("a{b,bb}c", "abbc", true),
             ("x", "x", true),
             ("x", "xx", false),
         ] {

@@ -116,18 +116,11 @@ fn run_inside(root: &Path, recipe: &Path, script: &str) -> Result<()> {
     run(inside.arg(root).arg(recipe).arg(script)).map(drop)
 }
 
-/// Copies an OCI layout to `copy` and adds a layer to the image with this tag there: the files under
-/// `tree`, which belong to root.
+/// Adds a layer to the image with this tag: `usr` of `tree`, which belongs to root whoever made it.
 ///
 /// # Errors
 /// umoci or tar fails.
-pub fn with_layer(layout: &Path, tag: &str, tree: &Path, copy: &Path) -> Result<()> {
-    if !copy.exists() {
-        // umoci writes new files and renames them: the blobs may be shared.
-        run(command(["cp", "--recursive", "--link"])
-            .arg(layout)
-            .arg(copy))?;
-    }
+pub fn add_layer(layout: &Path, tag: &str, tree: &Path) -> Result<()> {
     let layer = tempfile::NamedTempFile::new()?;
     let mut tar = command([
         "tar",
@@ -144,7 +137,7 @@ pub fn with_layer(layout: &Path, tag: &str, tree: &Path, copy: &Path) -> Result<
         .arg("--directory")
         .arg(tree)
         .arg("usr"))?;
-    let image = format!("{}:{tag}", copy.display());
+    let image = format!("{}:{tag}", layout.display());
     run(command(["umoci", "raw", "add-layer", "--image", &image]).arg(layer.path())).map(drop)
 }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use vm_tests::command::{run, run_logged};
+use vm_tests::command::{command, run, run_logged};
 use vm_tests::disk::{Disk, LABEL, MountedDisk};
 use vm_tests::expect::{self, Expectations};
 use vm_tests::image;
@@ -41,12 +41,7 @@ pub struct Lab {
 
 /// Runs a case in a directory of its own, which keeps the logs; the disk goes.
 pub fn run_case(name: &'static str, case: fn(&Lab) -> Result<()>) -> Result<()> {
-    let directory = output()?.join(name);
-    fs::remove_dir_all(&directory).or_else(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Ok(()),
-        _ => Err(error),
-    })?;
-    fs::create_dir_all(&directory)?;
+    let directory = fresh(&output()?.join(name))?;
     let lab = Lab { name, directory };
     let result = case(&lab);
     for bulky in ["disk.img", "kernel", "initramfs"] {
@@ -86,7 +81,7 @@ impl Lab {
         Machine::start(&parts)
     }
 
-    /// Asks a guest for its report, keeps a page of it, and fails if it is not as expected.
+    /// Asks a guest for its report, keeps a page of it, and fails if the guest is not as expected.
     pub fn judge(
         &self,
         machine: &mut Machine,
@@ -95,7 +90,14 @@ impl Lab {
     ) -> Result<Report> {
         let paths: Vec<_> = expected.files.iter().map(|(path, _)| *path).collect();
         let report = machine.report(&paths)?;
-        let wrong = expect::judge(&report, expected);
+        let mut wrong = expect::judge(&report, expected);
+        for (command, answer) in &expected.answers {
+            match machine.shell(command) {
+                Ok(said) if said == *answer => {}
+                Ok(said) => wrong.push(format!("{command:?} says {said:?}, not {answer:?}")),
+                Err(error) => wrong.push(format!("{error:#}")),
+            }
+        }
         let serial = fs::read(self.directory.join(format!("{name}.serial.log")))?;
         let page = Page {
             title: &format!("{}: {name}", self.name),
@@ -124,8 +126,11 @@ struct FirstRelease {
 
 fn first_release() -> Result<&'static FirstRelease> {
     static FIRST: OnceLock<Result<FirstRelease, String>> = OnceLock::new();
-    let first = FIRST.get_or_init(|| make_first_release().map_err(|error| format!("{error:?}")));
-    first.as_ref().map_err(|error| anyhow::anyhow!("{error}"))
+    let first = FIRST.get_or_init(|| make_first_release().map_err(|error| format!("{error:#}")));
+    match first {
+        Ok(first) => Ok(first),
+        Err(error) => bail!("{error}"),
+    }
 }
 
 fn make_first_release() -> Result<FirstRelease> {
@@ -159,29 +164,31 @@ fn import(disk: &MountedDisk, release: &str, logs: &Path) -> Result<String> {
 }
 
 /// The images of all releases, with the agent.
-fn images() -> Result<PathBuf> {
+fn images() -> Result<&'static Path> {
+    static IMAGES: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let images = IMAGES.get_or_init(|| make_images().map_err(|error| format!("{error:#}")));
+    match images {
+        Ok(layout) => Ok(layout),
+        Err(error) => bail!("{error}"),
+    }
+}
+
+fn make_images() -> Result<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"));
     let base = demo_image(source)?;
     let cache = base.parent().context("the demo image lies in the cache")?;
     let layout = image::build(&source.join("images/trixie"), &base, cache)?;
-    static WITH_AGENT: OnceLock<tempfile::TempDir> = OnceLock::new();
-    if let Some(made) = WITH_AGENT.get() {
-        return Ok(made.path().join("layout"));
-    }
-    // Beside the cached layout, whose blobs it shares.
-    let made = tempfile::Builder::new()
-        .prefix(".agent-")
-        .tempdir_in(cache)?;
-    let tree = agent_tree(source, &made.path().join("tree"))?;
+    // The agent is built more often than the images, and only added to a copy of them.
+    let directory = fresh(&output()?.join("images"))?;
+    let with_agent = directory.join("layout");
+    run(command(["cp", "--recursive", "--reflink=auto"])
+        .arg(&layout)
+        .arg(&with_agent))?;
+    let tree = agent_tree(source, &directory.join("agent"))?;
     for release in ["1", "2"] {
-        image::with_layer(
-            &layout,
-            &format!("release-{release}"),
-            &tree,
-            &made.path().join("layout"),
-        )?;
+        image::add_layer(&with_agent, &format!("release-{release}"), &tree)?;
     }
-    Ok(WITH_AGENT.get_or_init(|| made).path().join("layout"))
+    Ok(with_agent)
 }
 
 /// What the agent's layer holds.
@@ -212,6 +219,15 @@ fn sibling(name: &str) -> Result<PathBuf> {
         bail!("there is no {}: `make vm-test` builds it", path.display());
     }
     Ok(path)
+}
+
+/// An empty directory at `path`, in place of what an earlier run left there.
+fn fresh(path: &Path) -> Result<PathBuf> {
+    if path.exists() {
+        fs::remove_dir_all(path)?;
+    }
+    fs::create_dir_all(path)?;
+    Ok(path.to_owned())
 }
 
 /// Where logs, pages and disks go.

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(1);
     let trials = cases::CASES.iter().map(|&(name, case)| {
         Trial::test(name, move || {
-            lab::run_case(name, case).map_err(|error| format!("{error:?}").into())
+            lab::run_case(name, case).map_err(|error| format!("{error:#}").into())
         })
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()

@@ -101,7 +101,7 @@ fn help_names_what_the_readme_does() {
         "rootfs:DIR",
         "OSTREE_REPO",
         "SOURCE_DATE_EPOCH",
-        "Exit codes: 0 done, 1 failed, 2 wrong usage; 130 interrupted",
+        "Exit codes: 0 done, 1 failed, or checked and would not boot, 2 wrong usage; 130 interrupted",
     ] {
         assert!(help.contains(part), "{part} is not in: {help}");
     }
@@ -124,7 +124,7 @@ fn wrong_usage() {
         ),
         (
             &["--skip-fixup", "nonsense", "oci:x"],
-            "possible values: special-files, xattrs",
+            "possible values: special-files, ostree-base",
         ),
         (
             &["--etc-conflict=both", "oci:x"],
@@ -443,12 +443,12 @@ fn options_decide_on_the_tree() {
         (
             etc as fn() -> Image,
             &[][..],
-            "/etc/conf and /usr/etc/conf differ",
+            "/etc/conf: differs from /usr/etc/conf",
         ),
         (
             etc,
             &["--etc-conflict=error"],
-            "/etc/conf and /usr/etc/conf differ",
+            "/etc/conf: differs from /usr/etc/conf",
         ),
         (
             links,

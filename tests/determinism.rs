@@ -26,7 +26,7 @@ use support::listing::{open, read_commit};
 
 /// The commit of [`specimen`]. It changes when what we make of an image changes: that is when
 /// `contract::metadata::FORMAT` has to grow, too.
-const GOLDEN: &str = "828c9c2664ec5836f3f3b220b097d479a91cab6e76dbd8f63b47ad4485e2342a";
+const GOLDEN: &str = "0a73e16ed1242d46db720a33b5128d3cd4514b3b21b0b00f05eeaa2a74ecaa55";
 
 #[test]
 fn golden_in_repos_of_every_mode() {
@@ -105,7 +105,7 @@ fn metadata_of_an_image() {
         [
             ("ostree.bootable", "b", "true"),
             ("ostree.container.image-config", "s", &config),
-            ("ostree.importer.version", "s", "import-oci 1"),
+            ("ostree.importer.version", "s", "import-oci 2"),
             ("ostree.linux", "s", "6.1.0"),
             ("ostree.manifest", "s", &manifest),
             ("ostree.manifest-digest", "s", &manifest_digest),
@@ -141,7 +141,7 @@ fn metadata_of_a_root() {
     let root = format!("rootfs:{}", root.display());
     let json = import(&repo, "bare-user", &root, &["--timestamp=86400"]);
     let [config, importer, manifest, digest] = metadata(&repo, &json).try_into().unwrap();
-    assert_eq!(importer, ["ostree.importer.version", "s", "import-oci 1"]);
+    assert_eq!(importer, ["ostree.importer.version", "s", "import-oci 2"]);
     let [key, _, manifest] = manifest;
     assert_eq!(key, "ostree.manifest");
     let manifest_digest = Digest::of(manifest.as_bytes()).to_string();

@@ -25,8 +25,9 @@ fn the_table_of_fixups() {
 }
 
 fn wanted() -> String {
-    let mut table =
-        String::from("| fixup | does | because | options | off |\n|---|---|---|---|---|\n");
+    let mut table = String::from(
+        "| fixup | does | because | options | after | off |\n|---|---|---|---|---|---|\n",
+    );
     for fixup in FIXUPS {
         writeln!(table, "{}", row(*fixup)).unwrap();
     }
@@ -36,11 +37,12 @@ fn wanted() -> String {
 fn row(fixup: &dyn Fixup) -> String {
     let options: Vec<_> = fixup.options().iter().map(|o| option(o)).collect();
     format!(
-        "| `{}` | {} | {} | {} | `--skip-fixup {}` |",
+        "| `{}` | {} | {} | {} | {} | `--skip-fixup {}` |",
         fixup.name(),
         fixup.summary(),
         fixup.reason(),
         options.join("; "),
+        fixup.after().join(", "),
         fixup.name()
     )
 }

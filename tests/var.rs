@@ -362,9 +362,10 @@ fn is_accounted_for(
         return true;
     }
     let told = |path: &[u8]| notes.get(path).into_iter().flatten();
-    if told(path)
-        .any(|(action, detail)| action == "dropped" || detail.contains("not as the image has it"))
-    {
+    // A line of a package, or a directory that is there already, has a mode of its own.
+    let differs = ["not as the image has it", "whose mode and owner stay"];
+    let is_told = |detail: &str| differs.iter().any(|words| detail.contains(words));
+    if told(path).any(|(action, detail)| action == "dropped" || is_told(detail)) {
         return true;
     }
     let ends = (0..=path.len()).filter(|&at| at == path.len() || path[at] == b'/');

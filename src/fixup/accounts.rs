@@ -56,6 +56,15 @@ impl Fixup for Accounts {
         ]
     }
 
+    fn after(&self) -> &'static [&'static str] {
+        &[
+            "special-files",
+            "ostree-base",
+            "container-leftovers",
+            "permissions",
+        ]
+    }
+
     fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
         // First: everything else goes by the numbers that stay.
         if let Some(earlier) = image.options.earlier_accounts.clone() {

@@ -40,6 +40,18 @@ impl Fixup for MoveEtc {
         &["--etc-conflict=error (default), etc or usr-etc"]
     }
 
+    fn after(&self) -> &'static [&'static str] {
+        &[
+            "special-files",
+            "ostree-base",
+            "xattrs",
+            "container-leftovers",
+            "permissions",
+            "accounts",
+            "var",
+        ]
+    }
+
     fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
         let etc = ImagePath::root().join(b"etc");
         let usr_etc = ImagePath::root().join(b"usr").join(b"etc");

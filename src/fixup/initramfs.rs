@@ -42,6 +42,10 @@ impl Fixup for CheckInitramfs {
         &["--initramfs=check (default), keep or regenerate"]
     }
 
+    fn after(&self) -> &'static [&'static str] {
+        &["kernel"]
+    }
+
     fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
         if image.options.no_kernel || image.options.initramfs != Initramfs::Check {
             return Ok(());

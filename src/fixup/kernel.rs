@@ -43,6 +43,10 @@ impl Fixup for Kernel {
         ]
     }
 
+    fn after(&self) -> &'static [&'static str] {
+        &["special-files", "permissions"]
+    }
+
     fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
         let survey = find::survey(&image.tree, &image.bodies)?;
         let chosen = match (image.options.no_kernel, choose(image, &survey)) {

@@ -101,6 +101,11 @@ pub trait Fixup: Sync {
         &[]
     }
 
+    /// Which fixups must come before it. The order of all others does not matter.
+    fn after(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Repairs `image`; each change is a note of `report`. What keeps the
     /// image from booting is a fatal note with the way out, after which the fixup goes on or leaves
     /// the tree as it is; an error is for what cannot be read.

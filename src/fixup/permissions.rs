@@ -61,6 +61,10 @@ impl Fixup for Permissions {
         &["--repair=missing (default), report or full"]
     }
 
+    fn after(&self) -> &'static [&'static str] {
+        &["ostree-base", "xattrs"]
+    }
+
     fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
         self.tell_unread(image, report);
         let packages = std::mem::take(&mut image.packages.files);

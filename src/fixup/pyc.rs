@@ -35,6 +35,10 @@ impl Fixup for Pyc {
         "Python would compile every module again at every start."
     }
 
+    fn after(&self) -> &'static [&'static str] {
+        &["ostree-base", "permissions"]
+    }
+
     fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
         let mut directories: BTreeMap<ImagePath, BTreeMap<State, u32>> = BTreeMap::new();
         for (id, Compiled { paths, state }) in find(image)? {

@@ -47,6 +47,10 @@ impl Fixup for SelinuxSubs {
         "restorecon on the host must agree with the labels of the commit, and /var/home is /home."
     }
 
+    fn after(&self) -> &'static [&'static str] {
+        &["ostree-base", "toplevel", "etc"]
+    }
+
     fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
         let Ok((name, mut files)) = find_policy(&image.tree, &image.bodies)? else {
             return Ok(());

@@ -288,3 +288,54 @@ fn names_are_unique_and_can_be_skipped() {
     assert!(image.tree.lookup(&image_path("usr/etc/x")).is_some());
     assert!(image.tree.lookup(&image_path("sysroot")).is_some());
 }
+
+/// Fixups in an order that [`Fixup::after`] allows, picked by `choices`.
+fn some_order(choices: &[usize]) -> Vec<&'static dyn Fixup> {
+    let mut left = FIXUPS.to_vec();
+    let mut order: Vec<&dyn Fixup> = Vec::new();
+    for choice in choices.iter().cycle() {
+        let waits = |fixup: &&dyn Fixup| {
+            let waiting = left
+                .iter()
+                .any(|other| fixup.after().contains(&other.name()));
+            !waiting
+        };
+        let ready: Vec<_> = left.iter().copied().filter(|fixup| waits(fixup)).collect();
+        let Some(next) = ready.get(choice % ready.len().max(1)) else {
+            break;
+        };
+        order.push(*next);
+        left.retain(|fixup| fixup.name() != next.name());
+    }
+    assert_eq!(order.len(), FIXUPS.len(), "fixups wait for each other");
+    order
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn no_order_matters_but_the_one_that_is_documented(
+        recipe in images(),
+        choices in vec(0..FIXUPS.len(), FIXUPS.len()),
+    ) {
+        let mut listed = image(&recipe);
+        let report = apply(FIXUPS, &mut listed);
+        prop_assume!(report.refuse_fatal().is_ok() || report.notes().iter().all(|n| n.by != "etc" || n.action != Action::Fatal));
+        let order = some_order(&choices);
+        let mut other = image(&recipe);
+        apply(&order, &mut other);
+        let names: Vec<_> = order.iter().map(|fixup| fixup.name()).collect();
+        prop_assert_eq!(list(&listed.tree, &listed.bodies), list(&other.tree, &other.bodies), "{:?}", names);
+    }
+}
+
+#[test]
+fn the_order_is_the_documented_one() {
+    for (index, fixup) in FIXUPS.iter().enumerate() {
+        let before: Vec<_> = FIXUPS[..index].iter().map(|f| f.name()).collect();
+        for name in fixup.after() {
+            assert!(before.contains(name), "{} before {name}", fixup.name());
+        }
+    }
+}

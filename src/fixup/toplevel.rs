@@ -57,6 +57,19 @@ impl Fixup for Toplevel {
         &["--layout=auto (default), strict or keep"]
     }
 
+    fn after(&self) -> &'static [&'static str] {
+        &[
+            "special-files",
+            "ostree-base",
+            "xattrs",
+            "container-leftovers",
+            "permissions",
+            "accounts",
+            "kernel",
+            "var",
+        ]
+    }
+
     fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
         for &(name, mode) in MOUNTED_OVER {
             let path = top(name);

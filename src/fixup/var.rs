@@ -73,6 +73,17 @@ impl Fixup for MoveVar {
         ]
     }
 
+    fn after(&self) -> &'static [&'static str] {
+        &[
+            "special-files",
+            "ostree-base",
+            "xattrs",
+            "container-leftovers",
+            "permissions",
+            "accounts",
+        ]
+    }
+
     fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
         let var = fixed("var");
         let found = image

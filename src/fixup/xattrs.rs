@@ -37,6 +37,10 @@ impl Fixup for CleanXattrs {
         "They mean something only where the image was built, or come back from a file system other than they went there."
     }
 
+    fn after(&self) -> &'static [&'static str] {
+        &["ostree-base"]
+    }
+
     fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
         let mut seen = HashSet::new();
         let with_xattrs: Vec<_> = image

@@ -432,7 +432,7 @@ fn paths() {
             "etc and usr/etc differ",
             Made(|image| image.file("usr/etc/hostname", "new")),
             &[
-                "/etc/hostname and /usr/etc/hostname differ",
+                "/etc/hostname: differs from /usr/etc/hostname",
                 "--etc-conflict=etc",
             ],
         ),

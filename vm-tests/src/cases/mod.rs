@@ -1,0 +1,16 @@
+//! The cases, by name.
+
+mod trixie;
+
+use anyhow::Result;
+
+use crate::lab::Lab;
+
+/// A case: its name, and what it does.
+type Case = (&'static str, fn(&Lab) -> Result<()>);
+
+/// All cases. `make test` runs those of trixie, `make vm-test` all.
+pub const CASES: &[Case] = &[
+    ("trixie_enforcing_cold", trixie::enforcing_cold),
+    ("trixie_after_update", trixie::after_update),
+];

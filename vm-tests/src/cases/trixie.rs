@@ -141,7 +141,10 @@ pub fn after_update(lab: &Lab) -> Result<()> {
     ]);
     expected.answers = vec![
         ("cat /usr/share/release", "2\n".to_owned()),
-        ("cat /etc/untouched.conf", "default of release 2\n".to_owned()),
+        (
+            "cat /etc/untouched.conf",
+            "default of release 2\n".to_owned(),
+        ),
         (
             "cat /etc/edited.conf",
             "default of release 1\nchanged by the user\n".to_owned(),
@@ -149,7 +152,10 @@ pub fn after_update(lab: &Lab) -> Result<()> {
         ("cat /etc/added.conf", "added by the user\n".to_owned()),
         ("cat /var/lib/demo/written", "data\n".to_owned()),
         ("cat /etc/machine-id", machine_id),
-        ("stat -c %U:%G /var/lib/newcomer", "newcomer:newcomer\n".to_owned()),
+        (
+            "stat -c %U:%G /var/lib/newcomer",
+            "newcomer:newcomer\n".to_owned(),
+        ),
     ];
     lab.judge(&mut guest, "updated", &expected)?;
     guest.power_off()?;

@@ -5,6 +5,7 @@
 //! uses only what stands before it.
 
 pub mod bodies;
+pub mod cache;
 pub mod cli;
 pub mod commit;
 pub mod compression;
@@ -16,14 +17,18 @@ pub mod fixup;
 pub mod import;
 pub mod label;
 pub mod layer;
+pub mod layer_commit;
+pub mod layer_tree;
 pub mod metadata;
 pub mod object;
+pub mod options;
 pub mod outcome;
 pub mod packages;
 mod parallel;
 pub mod path;
 pub mod progress;
 pub mod publish;
+pub mod record;
 pub mod repo;
 pub mod report;
 pub mod source;

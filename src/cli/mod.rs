@@ -15,6 +15,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::fixup::{self, FixupOptions};
 use crate::import::ImportOptions;
+use crate::publish::RefOptions;
 use crate::source::{self, Platform, Source, SourceReference};
 use crate::tree::merge::{DirectoryMetadata, MergeOptions, SymlinkParent};
 
@@ -42,8 +43,8 @@ struct Cli {
     output: OutputArgs,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, or checked and would not boot, 2 wrong usage; 130 interrupted and \
-    143 terminated, as shells tell it. After anything but 0 the repo's refs are as before, unless \
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, or checked and would not boot, 2 wrong usage, 77 unchanged \
+    (with --unchanged-exit-77); 130 interrupted and 143 terminated, as shells tell it. After anything but 0 the repo's refs are as before, unless \
     the error says that the import is done.";
 
 #[derive(Debug, Subcommand)]
@@ -187,7 +188,8 @@ fn import_options(source: &SourceArgs, tree: &TreeArgs) -> Result<ImportOptions>
             etc_conflict: tree.etc_conflict,
             skip: tree.skip_fixup.clone(),
         },
-        write_ref: None,
+        squash: false,
+        refs: RefOptions::default(),
         timestamp: None,
         threads: match tree.threads {
             Some(threads) => threads,
@@ -211,7 +213,7 @@ pub fn main() -> ExitCode {
     let result = start_logging(cli.output).and_then(|()| match cli.verb {
         Some(Verb::Check(args)) => check::run(&args, cli.output),
         Some(Verb::Labels(args)) => labels::run(&args, cli.output).map(done),
-        None => import::run(&cli.import, cli.output).map(done),
+        None => import::run(&cli.import, cli.output),
     });
     match result {
         Ok(code) => code,

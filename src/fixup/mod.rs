@@ -31,6 +31,7 @@ pub use initramfs::Initramfs;
 pub use permissions::Repair;
 pub use toplevel::Layout;
 pub use var::Var;
+pub use xattrs::clean_xattrs;
 
 /// An image on its way to a commit.
 #[derive(Debug)]

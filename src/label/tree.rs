@@ -13,22 +13,32 @@ use crate::tree::{Content, Tree};
 /// The labels of every path of a tree.
 #[derive(Debug)]
 pub struct TreeLabels {
-    /// The name of the policy (`targeted`) and its labels in the order of [`Tree::walk`], or why
-    /// nothing has a label.
+    /// The name of the policy (`targeted`) and its labels in the order of [`Tree::walk`], those of
+    /// other trees after those of the first; or why nothing has a label.
     pub policy: Result<(String, Labels), NoPolicy>,
-    paths: usize,
+    /// The number of paths of each tree.
+    paths: Vec<usize>,
 }
 
 impl TreeLabels {
     /// The context of each path, in the order of [`Tree::walk`].
     pub fn of_paths(&self) -> Vec<Option<&str>> {
+        self.of_tree(0)
+    }
+
+    /// The same for another tree: 0 is the one whose policy it is, those that were labelled along
+    /// with it follow.
+    pub fn of_tree(&self, tree: usize) -> Vec<Option<&str>> {
+        let paths = self.paths[tree];
         match &self.policy {
-            Err(_) => vec![None; self.paths],
-            Ok((_, labels)) => labels
-                .labels
-                .iter()
-                .map(|id| id.map(|id| labels.contexts.get(id)))
-                .collect(),
+            Err(_) => vec![None; paths],
+            Ok((_, labels)) => {
+                let start = self.paths[..tree].iter().sum();
+                let of_tree = labels.labels[start..].iter().take(paths);
+                of_tree
+                    .map(|id| id.map(|id| labels.contexts.get(id)))
+                    .collect()
+            }
         }
     }
 }
@@ -39,19 +49,36 @@ impl TreeLabels {
 /// # Errors
 /// A policy that libselinux would refuse too, or libselinux itself failing.
 pub fn label_tree(tree: &Tree, bodies: &Bodies, report: &mut Report) -> Result<TreeLabels> {
+    label_trees(tree, &[], bodies, report)
+}
+
+/// [`label_tree`], and by the same policy the `layers`, about which nothing is noted.
+///
+/// # Errors
+/// As there.
+pub fn label_trees(
+    tree: &Tree,
+    layers: &[&Tree],
+    bodies: &Bodies,
+    report: &mut Report,
+) -> Result<TreeLabels> {
+    let trees = || [tree].into_iter().chain(layers.iter().copied());
+    let paths = trees().map(|tree| tree.walk().count()).collect();
     let (name, files) = match find_policy(tree, bodies)? {
         Ok(found) => found,
         Err(reason) => {
             note_unused(tree, &reason, report)?;
             return Ok(TreeLabels {
                 policy: Err(reason),
-                paths: tree.walk().count(),
+                paths,
             });
         }
     };
     let nodes = || {
-        tree.walk()
-            .map(|(path, id)| (path, kind(&tree.inode(id).content)))
+        trees().flat_map(|tree| {
+            tree.walk()
+                .map(|(path, id)| (path, kind(&tree.inode(id).content)))
+        })
     };
     let labels = label_all(Policy::parse(&files), || Oracle::new(&files), nodes)
         .with_context(|| format!("labelling with the policy {name} of the image"))?;
@@ -70,7 +97,7 @@ pub fn label_tree(tree: &Tree, bodies: &Bodies, report: &mut Report) -> Result<T
         }
     }
     Ok(TreeLabels {
-        paths: labels.labels.len(),
+        paths,
         policy: Ok((name, labels)),
     })
 }
@@ -143,6 +170,31 @@ mod tests {
         assert_eq!(of("/usr"), Some("u:r:default_t"));
         assert_eq!(of("/var/x"), None);
         assert_eq!(notes, 1, "the path without a label is told");
+    }
+
+    #[test]
+    fn other_trees_have_the_same_policy() {
+        let (tree, bodies) = image("SELINUX=permissive\nSELINUXTYPE=p\n").merge();
+        let (layer, _) = Layers::new()
+            .file("usr/etc/shadow", "")
+            .file("z", "")
+            .merge();
+        let mut report = Report::default();
+        let labels = label_trees(&tree, &[&layer, &tree], &bodies, &mut report).unwrap();
+        let default = Some("u:r:default_t");
+        let shadow = Some("u:r:shadow_t");
+        assert_eq!(
+            labels.of_tree(1),
+            [default, default, default, shadow, default]
+        );
+        assert_eq!(labels.of_tree(2), labels.of_paths());
+        assert_eq!(
+            report.notes().len(),
+            1,
+            "only the first tree's paths are told"
+        );
+        let labels = label_trees(&layer, &[&tree], &bodies, &mut report).unwrap();
+        assert_eq!(labels.of_tree(1), vec![None; tree.walk().count()]);
     }
 
     #[test]

@@ -54,6 +54,7 @@ impl Transaction<'_> {
                 let value = match value {
                     MetadataValue::Text(text) => text.to_variant(),
                     MetadataValue::Flag(flag) => flag.to_variant(),
+                    MetadataValue::Bytes(bytes) => bytes.to_variant(),
                 };
                 (*key, value)
             })

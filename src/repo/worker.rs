@@ -49,6 +49,25 @@ impl Worker {
         self.write_whole(object, seen, cancellable)
     }
 
+    /// Makes sure that the repo has a content object.
+    pub(super) fn count_present(
+        &self,
+        checksum: Digest,
+        seen: &Seen,
+        cancellable: &gio::Cancellable,
+    ) -> Result<Digest> {
+        if seen.insert(checksum) {
+            let (repo, hex) = (&self.0.inner, checksum.hex());
+            let present = repo.has_object(ostree::ObjectType::File, &hex, Some(cancellable))?;
+            ensure!(
+                present,
+                "the repo lost the object {hex}; `ostree fsck --delete`, and an import anew, \
+                 repair it"
+            );
+        }
+        Ok(checksum)
+    }
+
     /// Writes a content object that is in memory.
     pub(super) fn write_whole(
         &self,

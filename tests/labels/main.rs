@@ -106,7 +106,8 @@ fn debian() -> Result<PolicyFiles, String> {
         platform: Platform::host(),
         merge: Default::default(),
         fixups: Default::default(),
-        write_ref: None,
+        squash: false,
+        refs: Default::default(),
         timestamp: None,
         threads: thread::available_parallelism().unwrap(),
     };

@@ -97,6 +97,8 @@ impl<'a> Transaction<'a> {
     pub fn commit(self) -> Result<Statistics> {
         let mut refs = self.refs.take();
         let last = refs.pop();
+        // Each ref is synced by itself, and those of layers seldom move.
+        refs.retain(|(name, commit)| self.repo.resolve(name).ok() != Some(Some(*commit)));
         for (name, commit) in refs {
             self.ostree()
                 .transaction_set_ref(None, &name, Some(&commit.hex()));

@@ -36,6 +36,8 @@ pub struct CachedLayer {
     pub layer: Layer,
     /// The content of its files.
     pub bodies: RepoBodies,
+    /// See [`LayerRecord::checked_policy`].
+    pub checked_policy: Option<Digest>,
     /// The checksums of its files as they lie in the repo.
     pub known: Vec<(FileObject, Digest)>,
 }
@@ -141,6 +143,7 @@ fn cached(repo: &Repo, record: LayerRecord) -> Option<CachedLayer> {
             report: record.report,
             uncompressed_size: record.uncompressed_size,
         },
+        checked_policy: record.checked_policy,
         bodies: RepoBodies::new(repo, objects),
         known,
     })

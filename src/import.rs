@@ -24,7 +24,7 @@ use crate::commit::{self, CommitText};
 use crate::contract::LayerMetadata;
 use crate::digest::Digest;
 use crate::fixup::{self, FixupOptions, Image};
-use crate::label;
+use crate::label::{self, LayerTree};
 use crate::layer::{self, Layer};
 use crate::layer_commit;
 use crate::layer_tree::layer_tree;
@@ -124,7 +124,7 @@ pub fn import(
     let kernel = commit::find_kernel(&tree)?;
 
     // fixup → label
-    let layer_trees: Vec<_> = layers.iter().map(|layer| &layer.tree).collect();
+    let layer_trees: Vec<_> = layers.iter().map(MergedLayer::to_label).collect();
     let labels = label::label_trees(&tree, &layer_trees, &bodies, &mut report)?;
     tracing::debug!("labelled");
 
@@ -173,7 +173,9 @@ pub fn import(
         let LayerDescriptor {
             digest, diff_id, ..
         } = layer.descriptor;
-        let said = layer_commit::metadata(layer.layer, diff_id, &plan, 1 + index, &checksums);
+        let policy = labels.checked_policy;
+        let said =
+            layer_commit::metadata(layer.layer, diff_id, policy, &plan, 1 + index, &checksums);
         blobs.push((digest, commit_layer(&transaction, root, said)?));
     }
     let commit = transaction.write_commit(&CommitSpec {
@@ -275,6 +277,17 @@ struct MergedLayer {
     descriptor: LayerDescriptor,
     layer: Layer,
     tree: Tree,
+    /// Which policy labelled it before.
+    checked_policy: Option<Digest>,
+}
+
+impl MergedLayer {
+    fn to_label(&self) -> LayerTree<'_> {
+        LayerTree {
+            tree: &self.tree,
+            checked_policy: self.checked_policy,
+        }
+    }
 }
 
 /// What is done about the layers of an image, besides merging them.
@@ -345,16 +358,16 @@ fn merge_image(
     report: &mut Report,
 ) -> Result<Prepared> {
     let mut known = HashMap::new();
-    let mut cached: Vec<Option<(Layer, Box<dyn BodyStore>)>> = Vec::new();
+    let mut cached = Vec::new();
     for (store, descriptor) in (0..).zip(&image.layers) {
-        let found = match &layers.cache {
+        let mut found = match &layers.cache {
             Some(cache) => cache.find(descriptor, store)?,
             None => None,
         };
-        cached.push(found.map(|found| {
-            known.extend(found.known);
-            (found.layer, Box::new(found.bodies) as Box<dyn BodyStore>)
-        }));
+        if let Some(found) = &mut found {
+            known.extend(found.known.drain(..));
+        }
+        cached.push(found);
     }
     let missing: Vec<_> = image
         .layers
@@ -373,11 +386,13 @@ fn merge_image(
     let mut merged = Vec::new();
     for (descriptor, cached) in image.layers.iter().zip(cached) {
         let is_cached = cached.is_some();
-        let fresh = || {
-            let (layer, spool) = read.next()?;
-            Some((layer, Box::new(spool) as Box<dyn BodyStore>))
+        let (layer, checked_policy, store): (_, _, Box<dyn BodyStore>) = match cached {
+            Some(cached) => (cached.layer, cached.checked_policy, Box::new(cached.bodies)),
+            None => {
+                let (layer, spool) = read.next().context("every layer was read")?;
+                (layer, None, Box::new(spool))
+            }
         };
-        let (layer, store) = cached.or_else(fresh).context("every layer was read")?;
         summaries.push(LayerSummary::of(descriptor, &layer, is_cached));
         report.append(layer.report.clone());
         merge::apply(&mut tree, &layer.entries, &options.merge, report)
@@ -388,6 +403,7 @@ fn merge_image(
                 descriptor: descriptor.clone(),
                 tree: layer_tree(&layer.entries, &tree),
                 layer,
+                checked_policy,
             });
         }
     }

@@ -14,13 +14,14 @@ use crate::record::{LayerRecord, StoredFile};
 pub const TIMESTAMP: u64 = 0;
 
 /// The metadata of the commit of `layer`, whose tree is number `tree` of `plan`; `checksums` are
-/// those of the plan's files.
+/// those of the plan's files, and `checked_policy` is what [`LayerRecord::checked_policy`] says.
 ///
 /// The record is left out where a file of the layer is not in the commit (a path that the layer has
 /// twice, a name that is not UTF-8), so that nobody takes the commit for the whole layer.
 pub fn metadata(
     layer: Layer,
     diff_id: Digest,
+    checked_policy: Option<Digest>,
     plan: &Plan<'_>,
     tree: usize,
     checksums: &[Digest],
@@ -41,6 +42,7 @@ pub fn metadata(
         let record = LayerRecord {
             diff_id,
             uncompressed_size: layer.uncompressed_size,
+            checked_policy,
             report: layer.report,
             entries: layer.entries,
             files,
@@ -80,7 +82,7 @@ mod tests {
             uncompressed_size: 7,
         };
         let diff_id = Digest::of(b"layer");
-        let said = metadata(layer, diff_id, &plan, 0, &checksums);
+        let said = metadata(layer, diff_id, None, &plan, 0, &checksums);
         assert_eq!((said.diff_id, said.format), (diff_id, metadata::FORMAT));
         said.record
             .map(|record| LayerRecord::decode(&record, 3).unwrap())

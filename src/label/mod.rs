@@ -36,10 +36,11 @@ pub use find::{NoPolicy, find_policy};
 pub use host::Host;
 pub use libselinux::Oracle;
 pub use policy::{Explanation, Labeler, Match, Policy, SpecId};
-pub use tree::{TreeLabels, kind, label_tree, label_trees};
+pub use tree::{LayerTree, TreeLabels, kind, label_tree, label_trees};
 
 use std::fmt;
 
+use crate::digest::{Digest, Hasher};
 use crate::path::ImagePath;
 
 /// The extended attribute that holds a label. Its value is [`Contexts::xattr_value`].
@@ -62,6 +63,16 @@ pub struct PolicyFiles {
 }
 
 impl PolicyFiles {
+    /// A digest of all of them.
+    pub fn digest(&self) -> Digest {
+        let mut hasher = Hasher::default();
+        for (file, content) in self.present() {
+            hasher.update(format!("{file} {}\n", content.len()).as_bytes());
+            hasher.update(content);
+        }
+        hasher.finish()
+    }
+
     /// The files that are there, with their contents, in the order libselinux reads them.
     pub fn present(&self) -> impl Iterator<Item = (PolicyFile, &[u8])> {
         [
@@ -189,6 +200,27 @@ pub fn lookup_path(path: &ImagePath) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digests_tell_policies_apart() {
+        let files = |file_contexts: &str, local: Option<&str>, subs: Option<&str>| PolicyFiles {
+            file_contexts: file_contexts.into(),
+            local: local.map(Into::into),
+            subs: subs.map(Into::into),
+            ..PolicyFiles::default()
+        };
+        let digests = [
+            files("a", None, None),
+            files("ab", None, None),
+            files("a", Some("b"), None),
+            files("a", None, Some("b")),
+            files("a", Some(""), None),
+        ]
+        .map(|files| files.digest());
+        let distinct: std::collections::HashSet<_> = digests.into_iter().collect();
+        assert_eq!(distinct.len(), digests.len());
+        assert_eq!(files("a", None, None).digest(), digests[0]);
+    }
 
     #[test]
     fn lookup_paths() {

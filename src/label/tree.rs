@@ -1,10 +1,14 @@
 //! The labels of a merged tree, by the policy that lies in it.
 
+use std::ops::Range;
+
 use anyhow::{Context as _, Result};
 
+use super::check::label_news;
 use super::find::{policies, selinux_directory};
-use super::{FileKind, Host, Labels, NoPolicy, Oracle, Policy, XATTR, find_policy, label_all};
+use super::{FileKind, Host, Labels, NoPolicy, Oracle, Policy, XATTR, find_policy};
 use crate::bodies::Bodies;
+use crate::digest::Digest;
 use crate::metadata::Special;
 use crate::path::ImagePath;
 use crate::report::{Action, Report};
@@ -16,8 +20,20 @@ pub struct TreeLabels {
     /// The name of the policy (`targeted`) and its labels in the order of [`Tree::walk`], those of
     /// other trees after those of the first; or why nothing has a label.
     pub policy: Result<(String, Labels), NoPolicy>,
+    /// The digest of the policy, if libselinux agreed with what it says of all paths it was asked
+    /// about.
+    pub checked_policy: Option<Digest>,
     /// The number of paths of each tree.
     paths: Vec<usize>,
+}
+
+/// A tree to be labelled along with another.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerTree<'t> {
+    /// The tree.
+    pub tree: &'t Tree,
+    /// The [`TreeLabels::checked_policy`] of an earlier import, which labelled it too.
+    pub checked_policy: Option<Digest>,
 }
 
 impl TreeLabels {
@@ -52,24 +68,31 @@ pub fn label_tree(tree: &Tree, bodies: &Bodies, report: &mut Report) -> Result<T
     label_trees(tree, &[], bodies, report)
 }
 
-/// [`label_tree`], and by the same policy the `layers`, about which nothing is noted.
+/// [`label_tree`], and by the same policy its `layers`, about which nothing is noted. Where the
+/// policy labelled some of these before, libselinux is asked about the others, and a little about
+/// all else.
 ///
 /// # Errors
 /// As there.
 pub fn label_trees(
     tree: &Tree,
-    layers: &[&Tree],
+    layers: &[LayerTree<'_>],
     bodies: &Bodies,
     report: &mut Report,
 ) -> Result<TreeLabels> {
-    let trees = || [tree].into_iter().chain(layers.iter().copied());
-    let paths = trees().map(|tree| tree.walk().count()).collect();
+    let trees = || {
+        [tree]
+            .into_iter()
+            .chain(layers.iter().map(|layer| layer.tree))
+    };
+    let paths: Vec<_> = trees().map(|tree| tree.walk().count()).collect();
     let (name, files) = match find_policy(tree, bodies)? {
         Ok(found) => found,
         Err(reason) => {
             note_unused(tree, &reason, report)?;
             return Ok(TreeLabels {
                 policy: Err(reason),
+                checked_policy: None,
                 paths,
             });
         }
@@ -80,7 +103,11 @@ pub fn label_trees(
                 .map(|(path, id)| (path, kind(&tree.inode(id).content)))
         })
     };
-    let labels = label_all(Policy::parse(&files), || Oracle::new(&files), nodes)
+    let digest = files.digest();
+    let news = news(&paths, layers, digest);
+    let familiar = |n: usize| !news.iter().any(|range| range.contains(&n));
+    let (policy, oracle) = (Policy::parse(&files), || Oracle::new(&files));
+    let labels = label_news(policy, oracle, nodes, familiar)
         .with_context(|| format!("labelling with the policy {name} of the image"))?;
     if let Some(reason) = &labels.taken_over {
         report.note(
@@ -97,9 +124,30 @@ pub fn label_trees(
         }
     }
     Ok(TreeLabels {
+        checked_policy: labels.taken_over.is_none().then_some(digest),
         paths,
         policy: Ok((name, labels)),
     })
+}
+
+/// Which paths were not labelled by the policy before, of all trees in a row: those of the layers
+/// of which that is not said, or all if it is said of none.
+fn news(paths: &[usize], layers: &[LayerTree<'_>], policy: Digest) -> Vec<Range<usize>> {
+    let labelled_before = |layer: &LayerTree<'_>| layer.checked_policy == Some(policy);
+    if !layers.iter().any(labelled_before) {
+        return vec![0..paths.iter().sum()];
+    }
+    let (of_tree, of_layers) = paths.split_first().expect("there is a tree");
+    let mut start = *of_tree;
+    let mut news = Vec::new();
+    for (layer, paths) in layers.iter().zip(of_layers) {
+        let range = start..start + paths;
+        start = range.end;
+        if !labelled_before(layer) {
+            news.push(range);
+        }
+    }
+    news
 }
 
 /// An image without a policy is as it should be; one that has a policy, or selects one, and goes
@@ -180,7 +228,12 @@ mod tests {
             .file("z", "")
             .merge();
         let mut report = Report::default();
-        let labels = label_trees(&tree, &[&layer, &tree], &bodies, &mut report).unwrap();
+        let fresh = |tree| LayerTree {
+            tree,
+            checked_policy: None,
+        };
+        let layers = [fresh(&layer), fresh(&tree)];
+        let labels = label_trees(&tree, &layers, &bodies, &mut report).unwrap();
         let default = Some("u:r:default_t");
         let shadow = Some("u:r:shadow_t");
         assert_eq!(
@@ -193,8 +246,22 @@ mod tests {
             1,
             "only the first tree's paths are told"
         );
-        let labels = label_trees(&layer, &[&tree], &bodies, &mut report).unwrap();
-        assert_eq!(labels.of_tree(1), vec![None; tree.walk().count()]);
+        let known = labels.checked_policy;
+        let unlabelled = label_trees(&layer, &[fresh(&tree)], &bodies, &mut report).unwrap();
+        assert_eq!(unlabelled.of_tree(1), vec![None; tree.walk().count()]);
+        assert_eq!(unlabelled.checked_policy, None);
+
+        // What was labelled before gets the same labels, whoever is asked about it.
+        let before = LayerTree {
+            tree: &tree,
+            checked_policy: known,
+        };
+        let layers = [fresh(&layer), before];
+        let again = label_trees(&tree, &layers, &bodies, &mut report).unwrap();
+        assert_eq!(again.checked_policy, known);
+        assert_eq!(again.of_tree(2), labels.of_tree(2));
+        assert_eq!(news(&[3, 4, 5], &layers, known.unwrap()), [3..7]);
+        assert_eq!(news(&[3, 4, 5], &layers, Digest::of(b"other")), [0..12]);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! bytes and text come after their length, and lists after their number:
 //!
 //! - the diff_id (32 bytes), the size of the decompressed tar stream;
+//! - the digest of the checked policy (a list of none or one of 32 bytes);
 //! - labels (text), each once;
 //! - notes of the reading of the layer: action (a byte), path, detail (text);
 //! - entries in the order of the stream: kind (a byte), path, mode, uid, gid, mtime (signed),
@@ -55,6 +56,9 @@ pub struct LayerRecord {
     pub diff_id: Digest,
     /// Size of the decompressed tar stream in bytes.
     pub uncompressed_size: u64,
+    /// Digest of the policy that gave the labels of `files`, if libselinux was asked about a
+    /// sample of them and agreed.
+    pub checked_policy: Option<Digest>,
     /// What was odd about it when it was read.
     pub report: Report,
     /// The entries in the order of the stream.
@@ -139,6 +143,8 @@ impl LayerRecord {
     fn serialise(&self) -> Vec<u8> {
         let mut out = self.diff_id.as_bytes().to_vec();
         number(&mut out, self.uncompressed_size);
+        number(&mut out, self.checked_policy.iter().len() as u64);
+        out.extend(self.checked_policy.iter().flat_map(Digest::as_bytes));
 
         let mut labels: Vec<&str> = Vec::new();
         let mut numbers = HashMap::new();
@@ -201,6 +207,11 @@ impl LayerRecord {
     fn deserialise(mut reader: Reader<'_>, store: u32) -> Result<Self, RecordError> {
         let diff_id = reader.digest()?;
         let uncompressed_size = reader.number()?;
+        let checked_policy = match reader.byte()? {
+            0 => None,
+            1 => Some(reader.digest()?),
+            _ => return Err(RecordError::Range("number of policies")),
+        };
         let labels = reader.list(|reader| reader.text().map(Arc::<str>::from))?;
         let mut report = Report::default();
         reader.list(|reader| {
@@ -224,6 +235,7 @@ impl LayerRecord {
         Ok(Self {
             diff_id,
             uncompressed_size,
+            checked_policy,
             report,
             entries,
             files,

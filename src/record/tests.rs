@@ -77,11 +77,11 @@ fn record() -> impl Strategy<Value = LayerRecord> {
     );
     (
         any::<[u8; 32]>(),
-        any::<u64>(),
+        (any::<u64>(), any::<Option<[u8; 32]>>()),
         vec(note, 0..4),
         vec((entry, file), 0..12),
     )
-        .prop_map(|(diff_id, uncompressed_size, notes, entries)| {
+        .prop_map(|(diff_id, (uncompressed_size, policy), notes, entries)| {
             let mut report = Report::default();
             for (action, path, detail) in notes {
                 report.note(STAGE, action, &path, detail);
@@ -91,6 +91,7 @@ fn record() -> impl Strategy<Value = LayerRecord> {
             LayerRecord {
                 diff_id: Digest::from_bytes(diff_id),
                 uncompressed_size,
+                checked_policy: policy.map(Digest::from_bytes),
                 report,
                 files: files.map(|(_, file)| file.clone()).collect(),
                 entries: entries.into_iter().map(|(entry, _)| entry).collect(),
@@ -159,14 +160,14 @@ fn hostile_bytes() {
         bytes
     };
     // A list that claims more than there is, and a frame that unpacks to more than memory.
-    let claims = [&[0; 32][..], &[0, 0xff, 0xff, 0xff, 0xff, 0x0f]].concat();
+    let claims = [&[0; 32][..], &[0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f]].concat();
     let bomb = vec![0; LARGEST_DECOMPRESSED as usize + 1];
     for (bytes, error) in [
         (Vec::new(), RecordError::Truncated),
         (vec![VERSION + 1], RecordError::Version(VERSION + 1)),
         (compressed(b""), RecordError::Truncated),
         (compressed(&claims), RecordError::Truncated),
-        (compressed(&[0; 37]), RecordError::TooLong(1)),
+        (compressed(&[0; 38]), RecordError::TooLong(1)),
         (
             compressed(&bomb),
             RecordError::Compression("larger than any layer".to_owned()),

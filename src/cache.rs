@@ -32,6 +32,8 @@ pub struct Cache<'r> {
 /// A layer that need not be read.
 #[derive(Debug)]
 pub struct CachedLayer {
+    /// Its commit.
+    pub commit: Digest,
     /// What reading it would give.
     pub layer: Layer,
     /// The content of its files.
@@ -104,7 +106,7 @@ impl<'r> Cache<'r> {
             return Ok(None);
         };
         match LayerRecord::decode(&record, store) {
-            Ok(record) if record.diff_id == layer.diff_id => Ok(cached(self.repo, record)),
+            Ok(record) if record.diff_id == layer.diff_id => Ok(cached(self.repo, commit, record)),
             Ok(_) => Ok(None),
             Err(error) => {
                 tracing::warn!("{layer} is read again: the record of its commit is {error}");
@@ -115,7 +117,7 @@ impl<'r> Cache<'r> {
 }
 
 /// `None`: the record speaks of objects that cannot be.
-fn cached(repo: &Repo, record: LayerRecord) -> Option<CachedLayer> {
+fn cached(repo: &Repo, commit: Digest, record: LayerRecord) -> Option<CachedLayer> {
     let files = record.entries.iter().filter_map(|entry| match entry.kind {
         EntryKind::File { body, size } => Some((&entry.metadata, body, size)),
         _ => None,
@@ -138,6 +140,7 @@ fn cached(repo: &Repo, record: LayerRecord) -> Option<CachedLayer> {
         known.push((FileObject { header, body }, *object));
     }
     Some(CachedLayer {
+        commit,
         layer: Layer {
             entries: record.entries,
             report: record.report,

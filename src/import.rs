@@ -24,10 +24,10 @@ use crate::commit::{self, CommitText};
 use crate::contract::LayerMetadata;
 use crate::digest::Digest;
 use crate::fixup::{self, FixupOptions, Image};
-use crate::label::{self, LayerTree};
+use crate::label;
 use crate::layer::{self, Layer};
 use crate::layer_commit;
-use crate::layer_tree::layer_tree;
+use crate::layer_tree::{layer_tree, stands_alone};
 use crate::object::{Directories, FileObject, Plan};
 use crate::options;
 use crate::outcome::{Imported, LayerSummary, SelinuxSummary, TreeSummary};
@@ -124,14 +124,27 @@ pub fn import(
     let kernel = commit::find_kernel(&tree)?;
 
     // fixup → label
-    let layer_trees: Vec<_> = layers.iter().map(MergedLayer::to_label).collect();
-    let labels = label::label_trees(&tree, &layer_trees, &bodies, &mut report)?;
+    let policy = match label::find_policy(&tree, &bodies)? {
+        Ok((_, files)) => Some(files.digest()),
+        Err(_) => None,
+    };
+    let mut blobs = Vec::new();
+    let mut changed = Vec::new();
+    for layer in layers {
+        match layer.unchanged(policy) {
+            Some(commit) => blobs.push((layer.descriptor.index, layer.descriptor.digest, commit)),
+            None => changed.push((layer.tree(), layer)),
+        }
+    }
+    let familiar = policy.filter(|_| !blobs.is_empty());
+    let layer_trees: Vec<_> = changed.iter().map(|(tree, _)| tree).collect();
+    let labels = label::label_trees(&tree, &layer_trees, familiar, &bodies, &mut report)?;
     tracing::debug!("labelled");
 
     // label → object
     let mut plan = Plan::new(&tree, &labels.of_paths())?;
-    for (index, layer) in layers.iter().enumerate() {
-        plan.add(&layer.tree, &labels.of_tree(1 + index))
+    for (index, (tree, layer)) in changed.iter().enumerate() {
+        plan.add(tree, &labels.of_tree(1 + index))
             .with_context(|| layer.descriptor.to_string())?;
     }
 
@@ -168,16 +181,21 @@ pub fn import(
     };
     // Spools go before the repo is synced: they need not reach the disk.
     drop(bodies);
-    let mut blobs = Vec::new();
-    for (index, (layer, root)) in layers.into_iter().zip(layer_roots).enumerate() {
-        let LayerDescriptor {
-            digest, diff_id, ..
-        } = layer.descriptor;
-        let policy = labels.checked_policy;
-        let said =
-            layer_commit::metadata(layer.layer, diff_id, policy, &plan, 1 + index, &checksums);
-        blobs.push((digest, commit_layer(&transaction, root, said)?));
+    for (index, ((_, layer), root)) in changed.into_iter().zip(layer_roots).enumerate() {
+        let MergedLayer {
+            descriptor, layer, ..
+        } = layer;
+        let (policy, tree) = (labels.checked_policy, 1 + index);
+        let diff_id = descriptor.diff_id;
+        let said = layer_commit::metadata(layer, diff_id, policy, &plan, tree, &checksums);
+        let commit = commit_layer(&transaction, root, said)?;
+        blobs.push((descriptor.index, descriptor.digest, commit));
     }
+    blobs.sort_unstable_by_key(|&(index, ..)| index);
+    let mut blobs: Vec<_> = blobs
+        .into_iter()
+        .map(|(_, digest, commit)| (digest, commit))
+        .collect();
     let commit = transaction.write_commit(&CommitSpec {
         dirtree: root.root_dirtree,
         dirmeta: root.root_dirmeta,
@@ -276,17 +294,23 @@ pub struct Prepared {
 struct MergedLayer {
     descriptor: LayerDescriptor,
     layer: Layer,
-    tree: Tree,
-    /// Which policy labelled it before.
-    checked_policy: Option<Digest>,
+    /// Its tree, where that depends on the layers below it.
+    tree: Option<Tree>,
+    /// Its commit, if there is one, and the policy that labelled it, as far as that was checked.
+    committed: Option<(Digest, Option<Digest>)>,
 }
 
 impl MergedLayer {
-    fn to_label(&self) -> LayerTree<'_> {
-        LayerTree {
-            tree: &self.tree,
-            checked_policy: self.checked_policy,
-        }
+    /// The commit of a layer that means the same in every image, if this policy labelled it.
+    fn unchanged(&self, policy: Option<Digest>) -> Option<Digest> {
+        let (commit, labelled_by) = self.committed?;
+        let same = policy.is_some() && labelled_by == policy && self.tree.is_none();
+        same.then_some(commit)
+    }
+
+    fn tree(&self) -> Tree {
+        let alone = || layer_tree(&self.layer.entries, None);
+        self.tree.clone().unwrap_or_else(alone)
     }
 }
 
@@ -386,8 +410,11 @@ fn merge_image(
     let mut merged = Vec::new();
     for (descriptor, cached) in image.layers.iter().zip(cached) {
         let is_cached = cached.is_some();
-        let (layer, checked_policy, store): (_, _, Box<dyn BodyStore>) = match cached {
-            Some(cached) => (cached.layer, cached.checked_policy, Box::new(cached.bodies)),
+        let (layer, committed, store): (_, _, Box<dyn BodyStore>) = match cached {
+            Some(cached) => {
+                let committed = (cached.commit, cached.checked_policy);
+                (cached.layer, Some(committed), Box::new(cached.bodies))
+            }
             None => {
                 let (layer, spool) = read.next().context("every layer was read")?;
                 (layer, None, Box::new(spool))
@@ -399,11 +426,12 @@ fn merge_image(
             .with_context(|| descriptor.to_string())?;
         stores.push(store);
         if layers.committed {
+            let depends = !stands_alone(&layer.entries);
             merged.push(MergedLayer {
                 descriptor: descriptor.clone(),
-                tree: layer_tree(&layer.entries, &tree),
+                tree: depends.then(|| layer_tree(&layer.entries, Some(&tree))),
                 layer,
-                checked_policy,
+                committed,
             });
         }
     }

@@ -71,7 +71,7 @@ mod tests {
         let entries = layers.remove(0);
         let (mut merged, mut report) = (Tree::new(), Report::default());
         merge::apply(&mut merged, &entries, &Default::default(), &mut report).unwrap();
-        let tree = layer_tree(&entries, &merged);
+        let tree = layer_tree(&entries, Some(&merged));
         let plan = Plan::new(&tree, &vec![Some("l"); tree.walk().count()]).unwrap();
         let checksums: Vec<_> = (0..plan.files().len())
             .map(|file| Digest::of(&[file as u8]))

@@ -6,30 +6,59 @@
 //! the xattrs are cleaned, because ostree could not hold them, and what it cannot hold at all is
 //! left out: special files, names and link targets that are not UTF-8.
 
+use std::collections::HashSet;
+
 use crate::entry::{Entry, EntryKind};
 use crate::fixup::clean_xattrs;
 use crate::path::ImagePath;
 use crate::tree::{Content, Inode, InodeId, Tree};
 
 /// The tree of a layer with these `entries`. `merged` is the image up to this layer: it knows what
-/// a hardlink is a link of, which may lie in a lower layer.
-pub fn layer_tree(entries: &[Entry], merged: &Tree) -> Tree {
+/// a hardlink is a link of, which may lie in a lower layer. A layer that [`stands_alone`] can do
+/// without.
+pub fn layer_tree(entries: &[Entry], merged: Option<&Tree>) -> Tree {
     let mut tree = Tree::new();
     for entry in entries {
-        if let Some((path, inode)) = committed(entry, merged) {
+        if let Some((path, inode)) = committed(entry, &tree, merged) {
             place(&mut tree, &path, inode);
         }
     }
     tree
 }
 
-/// Where an entry goes in the commit, and as what; `None`: it stays out.
-fn committed(entry: &Entry, merged: &Tree) -> Option<(ImagePath, Inode)> {
-    if is_aufs(&entry.path) || std::str::from_utf8(entry.path.as_bytes()).is_err() {
+/// Is each hardlink of a layer one of a file that came before it, so that the layer means the same
+/// in every image? A layer that fills both `/etc` and `/usr/etc` is not asked: in its commit they
+/// are one.
+pub fn stands_alone(entries: &[Entry]) -> bool {
+    let mut before = HashSet::new();
+    let usr_etc = ImagePath::root().join(b"usr").join(b"etc");
+    let below = |etc: &ImagePath| entries.iter().any(|entry| entry.path.starts_with(etc));
+    if below(&ImagePath::root().join(b"etc")) && below(&usr_etc) {
+        return false;
+    }
+    entries.iter().all(|entry| {
+        let known = match &entry.kind {
+            EntryKind::Hardlink(target) => before.contains(target),
+            _ => true,
+        };
+        if entry.kind != EntryKind::Directory && can_be_committed(&entry.path) {
+            before.insert(&entry.path);
+        }
+        known
+    })
+}
+
+/// Where an entry goes in the commit, and as what; `None`: it stays out. `tree` is what came
+/// before it.
+fn committed(entry: &Entry, tree: &Tree, merged: Option<&Tree>) -> Option<(ImagePath, Inode)> {
+    if !can_be_committed(&entry.path) {
         return None;
     }
     let mut inode = match &entry.kind {
-        EntryKind::Hardlink(_) => merged.inode(find(merged, &entry.path)?).clone(),
+        EntryKind::Hardlink(target) => match merged {
+            Some(merged) => merged.inode(find(merged, &entry.path)?).clone(),
+            None => tree.inode(find(tree, &in_usr_etc(target)?)?).clone(),
+        },
         kind => Inode {
             metadata: entry.metadata.clone(),
             content: match kind {
@@ -50,6 +79,10 @@ fn committed(entry: &Entry, merged: &Tree) -> Option<(ImagePath, Inode)> {
     }
     clean_xattrs(&mut inode);
     Some((in_usr_etc(&entry.path)?, inode))
+}
+
+fn can_be_committed(path: &ImagePath) -> bool {
+    !is_aufs(path) && std::str::from_utf8(path.as_bytes()).is_ok()
 }
 
 /// Bookkeeping of AUFS, which is no whiteout.
@@ -134,8 +167,42 @@ mod tests {
         for layer in &layers {
             merge::apply(&mut merged, layer, &Default::default(), &mut report).unwrap();
         }
-        let tree = layer_tree(layers.last().unwrap(), &merged);
+        let layer = layers.last().unwrap();
+        let tree = layer_tree(layer, Some(&merged));
         assert_eq!(list(&tree, &bodies), expected);
+        if stands_alone(layer) {
+            assert_eq!(list(&layer_tree(layer, None), &bodies), expected);
+        }
+    }
+
+    #[test]
+    fn layers_that_need_no_other() {
+        for (layers, alone) in [
+            (Layers::new(), true),
+            (
+                Layers::new()
+                    .file("a", "")
+                    .hardlink("b", "a")
+                    .hardlink("c", "b"),
+                true,
+            ),
+            (
+                Layers::new().file("etc/a", "").hardlink("etc/b", "etc/a"),
+                true,
+            ),
+            (Layers::new().hardlink("b", "a").file("a", ""), false),
+            (Layers::new().hardlink("b", "low"), false),
+            (
+                Layers::new()
+                    .file(".wh..wh.plnk/1", "")
+                    .hardlink("b", ".wh..wh.plnk/1"),
+                false,
+            ),
+            (Layers::new().file("etc/a", "").file("usr/etc/b", ""), false),
+        ] {
+            let (layers, _) = layers.build();
+            assert_eq!(stands_alone(&layers[0]), alone, "{:?}", layers[0]);
+        }
     }
 
     #[test]
@@ -200,7 +267,7 @@ mod tests {
             &mut Report::default(),
         )
         .unwrap();
-        let tree = layer_tree(&built[0], &merged);
+        let tree = layer_tree(&built[0], Some(&merged));
         assert_eq!(
             list(&tree, &bodies),
             ["/a 644 \"linked\"", "/x 644 \"\" user.kept"]
@@ -253,6 +320,13 @@ mod tests {
                 .layer()
                 .file("lib/x", ""),
             &["/lib/ 755", "/lib/x 644 \"\""],
+        );
+        check(
+            Layers::new()
+                .file("x", "1")
+                .hardlink("y", "x")
+                .file("x", "2"),
+            &["/x 644 \"2\"", "/y 644 \"1\""],
         );
         // Only one of them can be in the commit.
         check(

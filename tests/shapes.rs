@@ -68,7 +68,7 @@ impl Place {
     /// The names of all refs.
     fn refs(&self) -> BTreeSet<String> {
         let refs = open(&self.repo()).list_refs(None, ostree::gio::Cancellable::NONE);
-        refs.unwrap().into_keys().map(Into::into).collect()
+        refs.unwrap().into_keys().collect()
     }
 
     /// Makes sure that nothing of the image but manifest and configuration is read any more.

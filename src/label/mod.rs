@@ -36,7 +36,7 @@ pub use find::{NoPolicy, find_policy};
 pub use host::Host;
 pub use libselinux::Oracle;
 pub use policy::{Explanation, Labeler, Match, Policy, SpecId};
-pub use tree::{LayerTree, TreeLabels, kind, label_tree, label_trees};
+pub use tree::{TreeLabels, kind, label_tree, label_trees};
 
 use std::fmt;
 

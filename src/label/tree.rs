@@ -1,7 +1,5 @@
 //! The labels of a merged tree, by the policy that lies in it.
 
-use std::ops::Range;
-
 use anyhow::{Context as _, Result};
 
 use super::check::label_news;
@@ -25,15 +23,6 @@ pub struct TreeLabels {
     pub checked_policy: Option<Digest>,
     /// The number of paths of each tree.
     paths: Vec<usize>,
-}
-
-/// A tree to be labelled along with another.
-#[derive(Debug, Clone, Copy)]
-pub struct LayerTree<'t> {
-    /// The tree.
-    pub tree: &'t Tree,
-    /// The [`TreeLabels::checked_policy`] of an earlier import, which labelled it too.
-    pub checked_policy: Option<Digest>,
 }
 
 impl TreeLabels {
@@ -65,26 +54,23 @@ impl TreeLabels {
 /// # Errors
 /// A policy that libselinux would refuse too, or libselinux itself failing.
 pub fn label_tree(tree: &Tree, bodies: &Bodies, report: &mut Report) -> Result<TreeLabels> {
-    label_trees(tree, &[], bodies, report)
+    label_trees(tree, &[], None, bodies, report)
 }
 
-/// [`label_tree`], and by the same policy its `layers`, about which nothing is noted. Where the
-/// policy labelled some of these before, libselinux is asked about the others, and a little about
-/// all else.
+/// [`label_tree`], and by the same policy its `layers`, about which nothing is noted. If the policy
+/// is `familiar`, the [`TreeLabels::checked_policy`] of an earlier import, libselinux is asked about
+/// the layers, and a little about the tree, most of which it was asked about then.
 ///
 /// # Errors
 /// As there.
 pub fn label_trees(
     tree: &Tree,
-    layers: &[LayerTree<'_>],
+    layers: &[&Tree],
+    familiar: Option<Digest>,
     bodies: &Bodies,
     report: &mut Report,
 ) -> Result<TreeLabels> {
-    let trees = || {
-        [tree]
-            .into_iter()
-            .chain(layers.iter().map(|layer| layer.tree))
-    };
+    let trees = || [tree].into_iter().chain(layers.iter().copied());
     let paths: Vec<_> = trees().map(|tree| tree.walk().count()).collect();
     let (name, files) = match find_policy(tree, bodies)? {
         Ok(found) => found,
@@ -104,8 +90,7 @@ pub fn label_trees(
         })
     };
     let digest = files.digest();
-    let news = news(&paths, layers, digest);
-    let familiar = |n: usize| !news.iter().any(|range| range.contains(&n));
+    let familiar = |n| familiar == Some(digest) && n < paths[0];
     let (policy, oracle) = (Policy::parse(&files), || Oracle::new(&files));
     let labels = label_news(policy, oracle, nodes, familiar)
         .with_context(|| format!("labelling with the policy {name} of the image"))?;
@@ -128,26 +113,6 @@ pub fn label_trees(
         paths,
         policy: Ok((name, labels)),
     })
-}
-
-/// Which paths were not labelled by the policy before, of all trees in a row: those of the layers
-/// of which that is not said, or all if it is said of none.
-fn news(paths: &[usize], layers: &[LayerTree<'_>], policy: Digest) -> Vec<Range<usize>> {
-    let labelled_before = |layer: &LayerTree<'_>| layer.checked_policy == Some(policy);
-    if !layers.iter().any(labelled_before) {
-        return vec![0..paths.iter().sum()];
-    }
-    let (of_tree, of_layers) = paths.split_first().expect("there is a tree");
-    let mut start = *of_tree;
-    let mut news = Vec::new();
-    for (layer, paths) in layers.iter().zip(of_layers) {
-        let range = start..start + paths;
-        start = range.end;
-        if !labelled_before(layer) {
-            news.push(range);
-        }
-    }
-    news
 }
 
 /// An image without a policy is as it should be; one that has a policy, or selects one, and goes
@@ -228,12 +193,7 @@ mod tests {
             .file("z", "")
             .merge();
         let mut report = Report::default();
-        let fresh = |tree| LayerTree {
-            tree,
-            checked_policy: None,
-        };
-        let layers = [fresh(&layer), fresh(&tree)];
-        let labels = label_trees(&tree, &layers, &bodies, &mut report).unwrap();
+        let labels = label_trees(&tree, &[&layer, &tree], None, &bodies, &mut report).unwrap();
         let default = Some("u:r:default_t");
         let shadow = Some("u:r:shadow_t");
         assert_eq!(
@@ -247,21 +207,14 @@ mod tests {
             "only the first tree's paths are told"
         );
         let known = labels.checked_policy;
-        let unlabelled = label_trees(&layer, &[fresh(&tree)], &bodies, &mut report).unwrap();
+        let unlabelled = label_trees(&layer, &[&tree], known, &bodies, &mut report).unwrap();
         assert_eq!(unlabelled.of_tree(1), vec![None; tree.walk().count()]);
         assert_eq!(unlabelled.checked_policy, None);
 
-        // What was labelled before gets the same labels, whoever is asked about it.
-        let before = LayerTree {
-            tree: &tree,
-            checked_policy: known,
-        };
-        let layers = [fresh(&layer), before];
-        let again = label_trees(&tree, &layers, &bodies, &mut report).unwrap();
-        assert_eq!(again.checked_policy, known);
-        assert_eq!(again.of_tree(2), labels.of_tree(2));
-        assert_eq!(news(&[3, 4, 5], &layers, known.unwrap()), [3..7]);
-        assert_eq!(news(&[3, 4, 5], &layers, Digest::of(b"other")), [0..12]);
+        // Whoever is asked about it, the labels are the same.
+        let again = label_trees(&tree, &[&layer, &tree], known, &bodies, &mut report).unwrap();
+        assert!(known.is_some() && again.checked_policy == known);
+        assert_eq!(again.of_paths(), labels.of_paths());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use ostree::gio;
 use ostree::gio::prelude::*;
 use ostree::glib::{Bytes, Variant};
+use rustix::fs::AtFlags;
 
 use super::transaction::Seen;
 use super::{Mode, Repo};
@@ -58,7 +59,16 @@ impl Worker {
     ) -> Result<Digest> {
         if seen.insert(checksum) {
             let (repo, hex) = (&self.0.inner, checksum.hex());
-            let present = repo.has_object(ostree::ObjectType::File, &hex, Some(cancellable))?;
+            // Where it nearly always is; libostree looks at several places, one of them its parent.
+            let suffix = match self.0.mode {
+                Mode::Archive => "filez",
+                Mode::Bare | Mode::BareUser => "file",
+            };
+            let path = format!("objects/{}/{}.{suffix}", &hex[..2], &hex[2..]);
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            let here = rustix::fs::statat(repo.dfd_borrow(), path, flags).is_ok();
+            let present =
+                here || repo.has_object(ostree::ObjectType::File, &hex, Some(cancellable))?;
             ensure!(
                 present,
                 "the repo lost the object {hex}; `ostree fsck --delete`, and an import anew, \

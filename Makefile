@@ -85,9 +85,11 @@ $(cargo_deny)/bin/cargo-deny:
 	@rm -rf target/tools/build
 
 .PHONY: bench
-bench: deps build ## CPU, wall clock and memory against umoci and ostree, paired
+bench: deps build ## CPU, wall clock and memory against umoci and ostree, paired, and of updates
 	@$(stage) "bench image" scripts/image bench
+	@$(stage) "demo image" scripts/demo-image
 	@$(stage) bench $(as_root) scripts/bench $(binary) "$$(scripts/image bench):v1" target/bench
+	@$(stage) "bench of updates" $(as_root) scripts/bench --update $(binary) "$$(scripts/demo-image):v1" target/bench
 
 .PHONY: install
 install: build ## install the binary to DESTDIR and PREFIX

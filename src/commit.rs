@@ -5,7 +5,7 @@ use std::io::Read as _;
 
 use anyhow::{Context as _, Result};
 use oci_spec::image::{ImageConfiguration, ImageManifest};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bodies::Bodies;
 use crate::contract::{self, ImageMetadata, metadata};
@@ -22,12 +22,19 @@ pub struct CommitText {
     pub metadata: ImageMetadata,
     /// Seconds since the epoch.
     pub timestamp: u64,
+    /// The digest of the only layer, which nobody else has: its blob is the commit itself. `None`
+    /// for an image with layers of its own.
+    pub only_layer: Option<Digest>,
 }
 
 impl CommitText {
     /// The commit of an image with a manifest and a configuration: both verbatim, and the date
     /// the image gives itself, 1970 if it gives none.
-    pub fn of_image(image: &ResolvedImage, kernel: Option<String>) -> Result<Self> {
+    pub fn of_image(
+        image: &ResolvedImage,
+        kernel: Option<String>,
+        options: Option<String>,
+    ) -> Result<Self> {
         let text = |bytes: &[u8], what: &str| {
             String::from_utf8(bytes.to_vec()).with_context(|| format!("the {what} is not UTF-8"))
         };
@@ -40,8 +47,48 @@ impl CommitText {
                 bootable: kernel,
                 initramfs_inputs: None,
                 format: metadata::FORMAT,
+                options,
             },
             timestamp: contract::created(&image.manifest, &image.config).unwrap_or(0),
+            only_layer: None,
+        })
+    }
+
+    /// The same commit with all layers as one, as [`CommitText::of_root`] makes it of a root.
+    ///
+    /// The digests of the image's own layers must not lead to a tree that is not theirs. Those of
+    /// its manifest and configuration stay, so that who pulls the image finds it there.
+    pub fn squashed(self, root: &Directories) -> Result<Self> {
+        let layer = only_layer(root);
+        let ImageMetadata {
+            manifest, config, ..
+        } = &self.metadata;
+        let mut manifest: Value = serde_json::from_str(manifest).context("the manifest")?;
+        manifest["layers"] = layers(layer);
+        let mut config: Value = serde_json::from_str(config).context("the configuration")?;
+        config["rootfs"] = rootfs(layer);
+        let mut history = json!({ "created_by": IMPORTER });
+        if let Some(created) = config.get("created") {
+            history["created"] = created.clone();
+        }
+        config["history"] = json!([history]);
+        // It would make ostree-ext look for a layer with this diff_id.
+        if let Some(labels) = config
+            .pointer_mut("/config/Labels")
+            .and_then(Value::as_object_mut)
+        {
+            labels.remove(LABEL_FINAL_DIFF_ID);
+        }
+        let (manifest, config) = (manifest.to_string(), config.to_string());
+        check_readable(&manifest, &config)?;
+        Ok(Self {
+            metadata: ImageMetadata {
+                manifest,
+                config,
+                ..self.metadata
+            },
+            only_layer: Some(layer),
+            ..self
         })
     }
 
@@ -53,9 +100,9 @@ impl CommitText {
         architecture: &str,
         timestamp: u64,
         kernel: Option<String>,
+        options: Option<String>,
     ) -> Result<Self> {
-        let (dirtree, dirmeta) = (root.root_dirtree.hex(), root.root_dirmeta.hex());
-        let layer = Digest::of(format!("import-oci root {dirtree} {dirmeta}").as_bytes());
+        let layer = only_layer(root);
         let created = jiff::Timestamp::from_second(timestamp.try_into()?)
             .context("the timestamp is out of range")?
             .to_string();
@@ -64,8 +111,8 @@ impl CommitText {
             "created": created,
             "os": "linux",
             "config": {},
-            "rootfs": { "type": "layers", "diff_ids": [layer] },
-            "history": [{ "created": created, "created_by": "import-oci" }],
+            "rootfs": rootfs(layer),
+            "history": [{ "created": created, "created_by": IMPORTER }],
         })
         .to_string();
         let manifest = json!({
@@ -76,17 +123,10 @@ impl CommitText {
                 "digest": Digest::of(config.as_bytes()),
                 "size": config.len(),
             },
-            "layers": [{
-                "mediaType": "application/vnd.oci.image.layer.v1.tar",
-                "digest": layer,
-                "size": 0,
-            }],
+            "layers": layers(layer),
         })
         .to_string();
-        // What we store must be readable by those who read it with the same types.
-        serde_json::from_str::<ImageManifest>(&manifest).context("made an invalid manifest")?;
-        serde_json::from_str::<ImageConfiguration>(&config)
-            .context("made an invalid configuration")?;
+        check_readable(&manifest, &config)?;
         Ok(Self {
             metadata: ImageMetadata {
                 manifest_digest: Digest::of(manifest.as_bytes()),
@@ -96,10 +136,45 @@ impl CommitText {
                 bootable: kernel,
                 initramfs_inputs: None,
                 format: metadata::FORMAT,
+                options,
             },
             timestamp,
+            only_layer: Some(layer),
         })
     }
+}
+
+/// Who a made-up layer is from.
+const IMPORTER: &str = "import-oci";
+
+/// The label with the diff_id of the last layer that ostree-ext made of a commit.
+const LABEL_FINAL_DIFF_ID: &str = "ostree.final-diffid";
+
+/// Digest and diff_id of a layer that is a whole tree. It is made of the tree and of no blob.
+fn only_layer(root: &Directories) -> Digest {
+    let (dirtree, dirmeta) = (root.root_dirtree.hex(), root.root_dirmeta.hex());
+    Digest::of(format!("import-oci root {dirtree} {dirmeta}").as_bytes())
+}
+
+/// The layers of a manifest with this one alone.
+fn layers(only: Digest) -> Value {
+    json!([{
+        "mediaType": "application/vnd.oci.image.layer.v1.tar",
+        "digest": only,
+        "size": 0,
+    }])
+}
+
+/// The root of a configuration with this layer alone.
+fn rootfs(only: Digest) -> Value {
+    json!({ "type": "layers", "diff_ids": [only] })
+}
+
+/// What we store must be readable by those who read it with the same types.
+fn check_readable(manifest: &str, config: &str) -> Result<()> {
+    serde_json::from_str::<ImageManifest>(manifest).context("made an invalid manifest")?;
+    serde_json::from_str::<ImageConfiguration>(config).context("made an invalid configuration")?;
+    Ok(())
 }
 
 /// The architecture of an unpacked root in Go's words, read off the ELF header of its shell or its
@@ -157,15 +232,74 @@ mod tests {
     use super::*;
     use crate::testing::Layers;
 
-    #[test]
-    fn a_root_has_a_manifest_of_its_own() {
-        let directories = |dirtree: &[u8]| Directories {
+    fn directories(dirtree: &[u8]) -> Directories {
+        Directories {
             objects: Vec::new(),
             root_dirtree: Digest::of(dirtree),
             root_dirmeta: Digest::of(b"meta"),
+        }
+    }
+
+    #[test]
+    fn squashing_changes_the_layers_alone() {
+        let manifest_digest = Digest::of(b"the real one");
+        let digest = |what: &str| Digest::of(what.as_bytes()).to_string();
+        let layer = json!({ "mediaType": "a/b", "digest": digest("layer"), "size": 7 });
+        let config = json!({ "mediaType": "a/b", "digest": digest("config"), "size": 9 });
+        let manifest = json!({
+            "schemaVersion": 2,
+            "config": config,
+            "layers": [layer, layer],
+            "annotations": { "a": "b" },
+        });
+        let config = json!({
+            "architecture": "amd64", "os": "linux", "created": "2024-01-02T03:04:05Z",
+            "config": { "Labels": { "ostree.final-diffid": "sha256:1", "version": "3" } },
+            "rootfs": { "type": "layers", "diff_ids": [digest("a"), digest("b")] },
+            "history": [{}, {}, {}],
+        });
+        let text = CommitText {
+            metadata: ImageMetadata {
+                manifest_digest,
+                manifest: manifest.to_string(),
+                config: config.to_string(),
+                version: Some("3".to_owned()),
+                bootable: None,
+                initramfs_inputs: None,
+                format: 1,
+                options: None,
+            },
+            timestamp: 5,
+            only_layer: None,
         };
-        let of =
-            |tree: &[u8]| CommitText::of_root(&directories(tree), "amd64", 86400, None).unwrap();
+        let squashed = text.clone().squashed(&directories(b"tree")).unwrap();
+        let layer = squashed.only_layer.unwrap();
+        let other = text.squashed(&directories(b"other")).unwrap();
+        assert_ne!(other.only_layer, Some(layer));
+        assert_eq!(squashed.metadata.manifest_digest, manifest_digest);
+
+        let stored: Value = serde_json::from_str(&squashed.metadata.manifest).unwrap();
+        let mut expected = manifest;
+        expected["layers"] = json!([{
+            "mediaType": "application/vnd.oci.image.layer.v1.tar",
+            "digest": layer,
+            "size": 0,
+        }]);
+        assert_eq!(stored, expected);
+        let stored: Value = serde_json::from_str(&squashed.metadata.config).unwrap();
+        let mut expected = config;
+        expected["config"]["Labels"] = json!({ "version": "3" });
+        expected["rootfs"]["diff_ids"] = json!([layer]);
+        let created = "2024-01-02T03:04:05Z";
+        expected["history"] = json!([{ "created": created, "created_by": "import-oci" }]);
+        assert_eq!(stored, expected);
+    }
+
+    #[test]
+    fn a_root_has_a_manifest_of_its_own() {
+        let of = |tree: &[u8]| {
+            CommitText::of_root(&directories(tree), "amd64", 86400, None, None).unwrap()
+        };
         let text = of(b"tree");
         assert_eq!(text, of(b"tree"));
         assert_ne!(

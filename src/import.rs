@@ -12,6 +12,7 @@
 //! and merged while bodies wait in spools; then what survived is labelled, hashed and written once.
 //! In between, an initramfs is made where that is asked for.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,21 +20,28 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 
 use crate::bodies::{Bodies, BodyStore};
+use crate::cache::Cache;
 use crate::commit::{self, CommitText};
+use crate::contract::LayerMetadata;
 use crate::digest::Digest;
 use crate::fixup::{self, FixupOptions, Image};
 use crate::label;
-use crate::layer;
-use crate::object::Plan;
-use crate::outcome::{Imported, JSON_VERSION, LayerSummary, SelinuxSummary, TreeSummary};
+use crate::layer::{self, Layer};
+use crate::layer_commit;
+use crate::layer_tree::{layer_tree, stands_alone};
+use crate::object::{Directories, FileObject, Plan};
+use crate::options;
+use crate::outcome::{Imported, LayerSummary, SelinuxSummary, TreeSummary};
 use crate::packages::Packages;
 use crate::path::ImagePath;
 use crate::progress::{Progress, Stage};
-use crate::publish;
+use crate::publish::{Destination, RefOptions};
 use crate::regenerate::regenerate;
-use crate::repo::{CommitSpec, Repo};
+use crate::repo::{CommitSpec, Repo, Transaction};
 use crate::report::Report;
-use crate::source::{ImageSource, Platform, ResolvedImage, RootfsSource, Source, SourceReference};
+use crate::source::{
+    ImageSource, LayerDescriptor, Platform, ResolvedImage, RootfsSource, Source, SourceReference,
+};
 use crate::tree::Tree;
 use crate::tree::merge::{self, MergeOptions};
 
@@ -46,8 +54,11 @@ pub struct ImportOptions {
     pub merge: MergeOptions,
     /// How the tree is repaired.
     pub fixups: FixupOptions,
-    /// The branch for the commit; by default one made of the source's name.
-    pub write_ref: Option<String>,
+    /// Does the commit of an image stand alone, without those of its layers? That of an unpacked
+    /// root always does.
+    pub squash: bool,
+    /// Which refs say what was imported.
+    pub refs: RefOptions,
     /// Date of the commit of an unpacked root, in seconds since the epoch; by default its newest
     /// modification time. Images have a date of their own.
     pub timestamp: Option<u64>,
@@ -67,16 +78,49 @@ pub fn import(
     options: &ImportOptions,
     progress: &dyn Progress,
 ) -> Result<Imported> {
-    let branch = publish::branch(repo, options.write_ref.as_deref(), reference)?;
+    let destination = Destination::new(repo, reference, &options.refs)?;
+    let shaping = options::shaping(&options.merge, &options.fixups, options.squash);
     let mut report = Report::default();
 
     // source → layer → tree → fixup
     let spools = repo.spool_directory();
-    let prepared = prepare(source, &spools, options, progress, &mut report)?;
+    let merged = match source {
+        Source::Root(root) => merge_root(root, options, &mut report)?,
+        Source::Image(source) => {
+            let image = source.resolve(&options.platform)?;
+            if let Some((commit, found)) = destination.find(repo, &image, shaping.as_deref())? {
+                let unchanged = destination.points_to(repo, commit)?;
+                let transaction = repo.transaction(options.threads)?;
+                let image_reference = destination.image.clone();
+                let refs = destination.publish(&transaction, &[], commit)?;
+                if !unchanged {
+                    transaction.commit()?;
+                }
+                let imported = Imported::present(reference, &image, commit, &found);
+                return Ok(imported.under(image_reference, refs, unchanged));
+            }
+            let layers = LayersOf {
+                cache: Some(Cache::new(repo)),
+                committed: !options.squash,
+            };
+            merge_image(
+                &*source,
+                image,
+                &layers,
+                &spools,
+                options,
+                progress,
+                &mut report,
+            )?
+        }
+    };
+    let prepared = repair(merged, &spools, options, &mut report)?;
     report.refuse_fatal()?;
     let Prepared {
         mut tree,
         mut bodies,
+        layers,
+        known,
         ..
     } = prepared;
     let kernel = fixup::find_kernel(&tree)?;
@@ -92,64 +136,127 @@ pub fn import(
     };
 
     // fixup → label
-    let labels = label::label_tree(&tree, &bodies, &mut report)?;
+    let policy = match label::find_policy(&tree, &bodies)? {
+        Ok((_, files)) => Some(files.digest()),
+        Err(_) => None,
+    };
+    let mut blobs = Vec::new();
+    let mut changed = Vec::new();
+    for layer in layers {
+        match layer.unchanged(policy) {
+            Some(commit) => blobs.push((layer.descriptor.index, layer.descriptor.digest, commit)),
+            None => changed.push((layer.tree(), layer)),
+        }
+    }
+    let familiar = policy.filter(|_| !blobs.is_empty());
+    let layer_trees: Vec<_> = changed.iter().map(|(tree, _)| tree).collect();
+    let labels = label::label_trees(&tree, &layer_trees, familiar, &bodies, &mut report)?;
     tracing::debug!("labelled");
 
     // label → object
-    let plan = Plan::new(&tree, &labels.of_paths())?;
+    let mut plan = Plan::new(&tree, &labels.of_paths())?;
+    for (index, (tree, layer)) in changed.iter().enumerate() {
+        plan.add(tree, &labels.of_tree(1 + index))
+            .with_context(|| layer.descriptor.to_string())?;
+    }
 
     // object → repo
     let bodies = Arc::new(bodies);
     let transaction = repo.transaction(options.threads)?;
     progress.begin(Stage::Objects, plan.files().len() as u64);
     let path = |index| plan.path(index);
-    let checksums =
-        transaction.write_files(plan.files(), &bodies, &path, &|| progress.advance(1))?;
+    let known = |file: &FileObject| known.get(file).copied();
+    let checksums = transaction.write_files(plan.files(), &known, &bodies, &path, &|| {
+        progress.advance(1)
+    })?;
     progress.end();
     tracing::debug!("content objects written");
     let directories = plan.directories(&checksums)?;
-    transaction.write_metadata(&directories.objects)?;
+    for directories in &directories {
+        transaction.write_metadata(&directories.objects)?;
+    }
     tracing::debug!("metadata objects written");
+    let (root, layer_roots) = directories.split_first().context("a plan has a tree")?;
 
     // repo → commit
     let mut text = match &prepared.image {
-        Some(image) => CommitText::of_image(image, kernel.clone())?,
+        Some(image) => CommitText::of_image(image, kernel.clone(), shaping)?,
         None => {
             let architecture = commit::find_architecture(&tree, &bodies);
             let timestamp = options.timestamp.unwrap_or(prepared.newest);
-            CommitText::of_root(&directories, architecture, timestamp, kernel.clone())?
+            CommitText::of_root(root, architecture, timestamp, kernel.clone(), shaping)?
         }
     };
     text.metadata.initramfs_inputs = initramfs_inputs;
+    let text = match options.squash && text.only_layer.is_none() {
+        true => text.squashed(root)?,
+        false => text,
+    };
     // Spools go before the repo is synced: they need not reach the disk.
     drop(bodies);
+    for (index, ((_, layer), root)) in changed.into_iter().zip(layer_roots).enumerate() {
+        let MergedLayer {
+            descriptor, layer, ..
+        } = layer;
+        let (policy, tree) = (labels.checked_policy, 1 + index);
+        let diff_id = descriptor.diff_id;
+        let said = layer_commit::metadata(layer, diff_id, policy, &plan, tree, &checksums);
+        let commit = commit_layer(&transaction, root, said)?;
+        blobs.push((descriptor.index, descriptor.digest, commit));
+    }
+    blobs.sort_unstable_by_key(|&(index, ..)| index);
+    let mut blobs: Vec<_> = blobs
+        .into_iter()
+        .map(|(_, digest, commit)| (digest, commit))
+        .collect();
     let commit = transaction.write_commit(&CommitSpec {
-        dirtree: directories.root_dirtree,
-        dirmeta: directories.root_dirmeta,
+        dirtree: root.root_dirtree,
+        dirmeta: root.root_dirmeta,
         metadata: &text.metadata.clone().into_entries(),
         timestamp: text.timestamp,
     })?;
+    blobs.extend(text.only_layer.map(|layer| (layer, commit)));
 
     // commit → publish
-    publish::publish(&transaction, &branch, commit)?;
+    let unchanged = destination.points_to(repo, commit)?;
+    let image_reference = destination.image.clone();
+    let refs = destination.publish(&transaction, &blobs, commit)?;
     let objects = transaction.commit()?;
     tracing::debug!("transaction committed");
 
-    Ok(Imported {
-        version: JSON_VERSION,
-        commit: commit.hex(),
-        branch,
-        source: reference.to_string(),
-        timestamp: text.timestamp,
-        manifest_digest: text.metadata.manifest_digest,
-        config_digest: Digest::of(text.metadata.config.as_bytes()),
+    let imported = Imported {
+        config_digest: match &prepared.image {
+            Some(image) => image.config_digest,
+            None => Digest::of(text.metadata.config.as_bytes()),
+        },
         layers: prepared.summaries,
-        tree: TreeSummary::of(&tree, &directories),
+        tree: Some(TreeSummary::of(&tree, root)),
         objects,
         selinux: SelinuxSummary::of(&labels),
         selinux_reason: labels.policy.err().map(|reason| reason.to_string()),
         kernel,
         notes: report,
+        ..Imported::new(
+            reference,
+            commit,
+            text.timestamp,
+            text.metadata.manifest_digest,
+        )
+    };
+    Ok(imported.under(image_reference, refs, unchanged))
+}
+
+/// Writes the commit of a layer, which says `said`.
+fn commit_layer(
+    transaction: &Transaction<'_>,
+    root: &Directories,
+    said: LayerMetadata,
+) -> Result<Digest> {
+    transaction.write_commit(&CommitSpec {
+        dirtree: root.root_dirtree,
+        dirmeta: root.root_dirmeta,
+        metadata: &said.into_entries(),
+        timestamp: layer_commit::TIMESTAMP,
     })
 }
 
@@ -168,7 +275,7 @@ pub fn check(
     let mut report = Report::default();
     let Prepared { tree, bodies, .. } = prepare(source, spools, options, progress, &mut report)?;
     let planned = label::label_tree(&tree, &bodies, &mut report)
-        .and_then(|labels| Plan::new(&tree, &labels.of_paths()));
+        .and_then(|labels| Plan::new(&tree, &labels.of_paths()).map(drop));
     if let Err(error) = planned {
         let fix = "change it in the image";
         report.fatal("commit", &ImagePath::root(), format!("{error:#}"), fix);
@@ -189,6 +296,44 @@ pub struct Prepared {
     pub summaries: Vec<LayerSummary>,
     /// The newest modification time of an unpacked root, in seconds since the epoch.
     pub newest: u64,
+    /// Its layers, if they are to be committed too.
+    layers: Vec<MergedLayer>,
+    /// Checksums of objects that lie in the repo.
+    known: HashMap<FileObject, Digest>,
+}
+
+/// A layer to be committed.
+#[derive(Debug)]
+struct MergedLayer {
+    descriptor: LayerDescriptor,
+    layer: Layer,
+    /// Its tree, where that depends on the layers below it.
+    tree: Option<Tree>,
+    /// Its commit, if there is one, and the policy that labelled it, as far as that was checked.
+    committed: Option<(Digest, Option<Digest>)>,
+}
+
+impl MergedLayer {
+    /// The commit of a layer that means the same in every image, if this policy labelled it.
+    fn unchanged(&self, policy: Option<Digest>) -> Option<Digest> {
+        let (commit, labelled_by) = self.committed?;
+        let same = policy.is_some() && labelled_by == policy && self.tree.is_none();
+        same.then_some(commit)
+    }
+
+    fn tree(&self) -> Tree {
+        let alone = || layer_tree(&self.layer.entries, None);
+        self.tree.clone().unwrap_or_else(alone)
+    }
+}
+
+/// What is done about the layers of an image, besides merging them.
+#[derive(Debug, Default)]
+struct LayersOf<'r> {
+    /// Where some may be that need not be read.
+    cache: Option<Cache<'r>>,
+    /// Are they to be committed?
+    committed: bool,
 }
 
 /// The first half of the pipeline: reads and verifies all of `source` once, merges its layers and
@@ -204,13 +349,25 @@ pub fn prepare(
     report: &mut Report,
 ) -> Result<Prepared> {
     // source → layer → tree
-    let mut prepared = match source {
-        Source::Image(source) => merge_image(&*source, spools, options, progress, report)?,
+    let merged = match source {
+        Source::Image(source) => {
+            let image = source.resolve(&options.platform)?;
+            let layers = LayersOf::default();
+            merge_image(&*source, image, &layers, spools, options, progress, report)?
+        }
         Source::Root(root) => merge_root(root, options, report)?,
     };
-    tracing::debug!("layers merged");
+    repair(merged, spools, options, report)
+}
 
-    // tree → fixup
+/// tree → fixup
+fn repair(
+    mut prepared: Prepared,
+    spools: &Path,
+    options: &ImportOptions,
+    report: &mut Report,
+) -> Result<Prepared> {
+    tracing::debug!("layers merged");
     let mut image = Image {
         packages: Packages::read(&prepared.tree, &prepared.bodies, spools)?,
         tree: prepared.tree,
@@ -227,26 +384,69 @@ pub fn prepare(
     Ok(prepared)
 }
 
-/// Reads all layers at once and merges them from the lowest up.
+/// Reads all layers at once, those that no cache has, and merges all from the lowest up.
 fn merge_image(
     source: &dyn ImageSource,
+    image: ResolvedImage,
+    layers: &LayersOf<'_>,
     spools: &Path,
     options: &ImportOptions,
     progress: &dyn Progress,
     report: &mut Report,
 ) -> Result<Prepared> {
-    let image = source.resolve(&options.platform)?;
-    let layers = layer::read_all(source, &image.layers, spools, options.threads, progress)?;
+    let mut known = HashMap::new();
+    let mut cached = Vec::new();
+    for (store, descriptor) in (0..).zip(&image.layers) {
+        let mut found = match &layers.cache {
+            Some(cache) => cache.find(descriptor, store)?,
+            None => None,
+        };
+        if let Some(found) = &mut found {
+            known.extend(found.known.drain(..));
+        }
+        cached.push(found);
+    }
+    let missing: Vec<_> = image
+        .layers
+        .iter()
+        .zip(&cached)
+        .filter(|(_, cached)| cached.is_none())
+        .map(|(descriptor, _)| descriptor.clone())
+        .collect();
+    let read = layer::read_all(source, &missing, spools, options.threads, progress)?;
     tracing::debug!("layers read and verified");
+
+    let mut read = read.into_iter();
     let mut tree = Tree::new();
-    let mut stores: Vec<Box<dyn BodyStore>> = Vec::new();
+    let mut stores = Vec::new();
     let mut summaries = Vec::new();
-    for (descriptor, (layer, spool)) in image.layers.iter().zip(layers) {
-        summaries.push(LayerSummary::of(descriptor, &layer));
-        report.append(layer.report);
+    let mut merged = Vec::new();
+    for (descriptor, cached) in image.layers.iter().zip(cached) {
+        let is_cached = cached.is_some();
+        let (layer, committed, store): (_, _, Box<dyn BodyStore>) = match cached {
+            Some(cached) => {
+                let committed = (cached.commit, cached.checked_policy);
+                (cached.layer, Some(committed), Box::new(cached.bodies))
+            }
+            None => {
+                let (layer, spool) = read.next().context("every layer was read")?;
+                (layer, None, Box::new(spool))
+            }
+        };
+        summaries.push(LayerSummary::of(descriptor, &layer, is_cached));
+        report.append(layer.report.clone());
         merge::apply(&mut tree, &layer.entries, &options.merge, report)
             .with_context(|| descriptor.to_string())?;
-        stores.push(Box::new(spool));
+        stores.push(store);
+        if layers.committed {
+            let depends = !stands_alone(&layer.entries);
+            merged.push(MergedLayer {
+                descriptor: descriptor.clone(),
+                tree: depends.then(|| layer_tree(&layer.entries, Some(&tree))),
+                layer,
+                committed,
+            });
+        }
     }
     Ok(Prepared {
         image: Some(image),
@@ -254,6 +454,8 @@ fn merge_image(
         bodies: Bodies::new(stores),
         summaries,
         newest: 0,
+        layers: merged,
+        known,
     })
 }
 
@@ -278,5 +480,7 @@ fn merge_root(
         bodies: Bodies::new(vec![Box::new(root.bodies)]),
         summaries: Vec::new(),
         newest: newest.map_or(0, |seconds| seconds.max(0).unsigned_abs()),
+        layers: Vec::new(),
+        known: HashMap::new(),
     })
 }

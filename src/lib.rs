@@ -5,6 +5,7 @@
 //! uses only what stands before it.
 
 pub mod bodies;
+pub mod cache;
 pub mod cli;
 pub mod commit;
 pub mod compression;
@@ -17,8 +18,11 @@ pub mod import;
 pub mod initramfs;
 pub mod label;
 pub mod layer;
+pub mod layer_commit;
+pub mod layer_tree;
 pub mod metadata;
 pub mod object;
+pub mod options;
 pub mod outcome;
 pub mod packages;
 mod parallel;
@@ -26,6 +30,7 @@ pub mod path;
 pub mod policy;
 pub mod progress;
 pub mod publish;
+pub mod record;
 pub mod regenerate;
 pub mod repo;
 pub mod report;

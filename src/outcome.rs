@@ -4,13 +4,14 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
+use crate::contract::{ImageReference, metadata};
 use crate::digest::Digest;
 use crate::label::TreeLabels;
 use crate::layer::Layer;
 use crate::object::Directories;
-use crate::repo::Statistics;
+use crate::repo::{CommitMetadata, Statistics};
 use crate::report::Report;
-use crate::source::LayerDescriptor;
+use crate::source::{LayerDescriptor, ResolvedImage, SourceReference};
 use crate::tree::{Content, Tree};
 
 /// The version of the JSON form of [`Imported`]. It grows when a field goes or changes its
@@ -24,20 +25,27 @@ pub struct Imported {
     pub version: u32,
     /// Checksum of the commit: 64 hexadecimal digits.
     pub commit: String,
-    /// The branch that points to it.
-    pub branch: String,
+    /// Did the repo hold it under all its refs before? Then nothing was done, and where the image
+    /// says so by itself it was not even read: the fields about its layers, its tree, labels and
+    /// notes are empty.
+    pub unchanged: bool,
+    /// The reference under which others find the image in the repo; `None` if they do not.
+    pub image: Option<String>,
+    /// The refs that point to it and to the commits of its layers, in the order in which they
+    /// moved.
+    pub refs: Vec<String>,
     /// The source, with its transport.
     pub source: String,
     /// Date of the commit in seconds since the epoch.
     pub timestamp: u64,
-    /// Digest of the manifest that the commit holds.
+    /// Digest of the image's manifest; for an unpacked root, of the one that the commit holds.
     pub manifest_digest: Digest,
-    /// Digest of the configuration that the commit holds.
+    /// Digest of the image's configuration, or of the one that the commit holds.
     pub config_digest: Digest,
     /// The layers of the image from the lowest up; none for an unpacked root.
     pub layers: Vec<LayerSummary>,
-    /// The tree of the commit.
-    pub tree: TreeSummary,
+    /// The tree of the commit; `None` where nothing was read.
+    pub tree: Option<TreeSummary>,
     /// What was written to the repo.
     pub objects: Statistics,
     /// Labels; `None` where nothing is labelled.
@@ -50,7 +58,60 @@ pub struct Imported {
     pub notes: Report,
 }
 
-/// A layer that was read and verified.
+impl Imported {
+    /// A commit of which nothing more is known yet.
+    pub fn new(
+        source: &SourceReference,
+        commit: Digest,
+        timestamp: u64,
+        manifest_digest: Digest,
+    ) -> Self {
+        Self {
+            version: JSON_VERSION,
+            commit: commit.hex(),
+            unchanged: false,
+            image: None,
+            refs: Vec::new(),
+            source: source.to_string(),
+            timestamp,
+            manifest_digest,
+            config_digest: manifest_digest,
+            layers: Vec::new(),
+            tree: None,
+            objects: Statistics::default(),
+            selinux: None,
+            selinux_reason: None,
+            kernel: None,
+            notes: Report::default(),
+        }
+    }
+
+    /// The commit of an image that the repo had.
+    pub fn present(
+        source: &SourceReference,
+        image: &ResolvedImage,
+        commit: Digest,
+        found: &CommitMetadata,
+    ) -> Self {
+        Self {
+            config_digest: image.config_digest,
+            kernel: found.text(metadata::LINUX),
+            ..Self::new(source, commit, found.timestamp, image.manifest_digest)
+        }
+    }
+
+    /// The same, in a repo where these refs point to it; `unchanged` if they did before.
+    pub fn under(self, image: Option<ImageReference>, refs: Vec<String>, unchanged: bool) -> Self {
+        Self {
+            unchanged,
+            image: image.map(|image| image.to_string()),
+            refs,
+            ..self
+        }
+    }
+}
+
+/// A layer that was read and verified, now or at an earlier import.
 #[derive(Debug, Clone, Serialize)]
 pub struct LayerSummary {
     /// Digest of the blob.
@@ -63,6 +124,8 @@ pub struct LayerSummary {
     pub uncompressed_size: u64,
     /// Number of its entries.
     pub entries: usize,
+    /// Did the repo have it, so that it was not read?
+    pub cached: bool,
 }
 
 /// The tree of a commit.
@@ -99,13 +162,14 @@ pub struct SelinuxSummary {
 
 impl LayerSummary {
     /// Sums up a layer.
-    pub fn of(descriptor: &LayerDescriptor, layer: &Layer) -> Self {
+    pub fn of(descriptor: &LayerDescriptor, layer: &Layer, cached: bool) -> Self {
         Self {
             digest: descriptor.digest,
             diff_id: descriptor.diff_id,
             size: descriptor.size,
             uncompressed_size: layer.uncompressed_size,
             entries: layer.entries.len(),
+            cached,
         }
     }
 }
@@ -136,13 +200,14 @@ impl TreeSummary {
 
 impl SelinuxSummary {
     /// Sums up labels; `None` where there is no policy.
-    pub fn of(labels: &TreeLabels) -> Option<Self> {
-        let (policy, labels) = labels.policy.as_ref().ok()?;
-        let labelled = labels.labels.iter().flatten().count();
+    pub fn of(tree: &TreeLabels) -> Option<Self> {
+        let (policy, labels) = tree.policy.as_ref().ok()?;
+        let of_paths = tree.of_paths();
+        let labelled = of_paths.iter().flatten().count();
         Some(Self {
             policy: policy.clone(),
             labelled,
-            unlabelled: labels.labels.len() - labelled,
+            unlabelled: of_paths.len() - labelled,
             checked: labels.checked,
             taken_over: labels.taken_over.is_some(),
         })

@@ -1,39 +1,186 @@
-//! Which refs an import moves.
+//! Which refs an import moves, and whether they say that there is nothing to import.
 
 use anyhow::{Context as _, Result, ensure};
+use oci_spec::image::ImageManifest;
 
-use crate::contract::RefName;
+use crate::contract::{ImageReference, OstreeImageReference, RefName, ReferenceError, metadata};
 use crate::digest::Digest;
-use crate::repo::{Repo, Transaction};
-use crate::source::SourceReference;
+use crate::repo::{CommitMetadata, Repo, Transaction};
+use crate::source::{ResolvedImage, SourceReference};
 
-/// The branch in `repo` for the commit of `source`: the one asked for, else `import-oci/` and the
-/// escaped name of the source, whoever vouches for it.
+/// What a user can choose about refs.
+#[derive(Debug, Clone, Default)]
+pub struct RefOptions {
+    /// A branch for the commit, besides the refs that say which image it is.
+    pub write_ref: Option<String>,
+    /// The reference under which others shall find the image, in place of that of the source.
+    pub target: Option<ImageReference>,
+    /// Shall nobody else take the commit for an image?
+    pub no_image: bool,
+}
+
+/// Reads the reference of a target: an image, or what an origin file says of one, whose trust does
+/// not matter here.
 ///
 /// # Errors
-/// It cannot be a ref there.
-pub fn branch(repo: &Repo, asked_for: Option<&str>, source: &SourceReference) -> Result<String> {
-    let Some(name) = asked_for else {
-        let own = || {
-            let branch = RefName::Import(source.image()).to_ref()?;
-            repo.check_new_ref(&branch)?;
-            anyhow::Ok(branch)
-        };
-        return own().context("naming a branch after the source; --write-ref names another");
+/// It is neither.
+pub fn target(text: &str) -> Result<ImageReference, ReferenceError> {
+    let with_trust = text.parse::<OstreeImageReference>();
+    let image = match with_trust {
+        Ok(reference) => reference.imgref,
+        Err(_) => text.parse()?,
     };
-    // One of a set that has rules of its own: alone it makes other tools stumble over the repo.
-    ensure!(
-        !name.starts_with(CONTAINER_REFS),
-        "{name:?} cannot be a branch: refs below {CONTAINER_REFS} say what images a repo has"
-    );
-    repo.check_new_ref(name)?;
-    Ok(name.to_owned())
+    image.canonicalize()
+}
+
+/// The refs of one import, layers excepted.
+#[derive(Debug)]
+pub struct Destination {
+    /// The image that the commit is to others.
+    pub image: Option<ImageReference>,
+    /// Ref names in the order in which they move. The last one says that all is there: where the
+    /// commit is an image to others, that of the image.
+    names: Vec<String>,
+}
+
+impl Destination {
+    /// The refs in `repo` for what `source` names:
+    /// - `ostree/container/baseimage/import-oci/…`, which keeps an image that is not deployed from
+    ///   the garbage collection of others,
+    /// - the branch that was asked for,
+    /// - `ostree/container/image/…`, unless the user wants none. An unpacked root has no name that
+    ///   others can read, and one such ref would make them stumble over all images of the repo, so
+    ///   it gets one only under a target.
+    ///
+    /// # Errors
+    /// One cannot be a ref there.
+    pub fn new(repo: &Repo, source: &SourceReference, options: &RefOptions) -> Result<Self> {
+        let source = source.image();
+        let image = match (&options.target, options.no_image) {
+            (_, true) => None,
+            (Some(target), false) => Some(target.clone()),
+            (None, false) => own_reference(&source)?,
+        };
+        let named = || {
+            let name = options.target.as_ref().map(ToString::to_string);
+            let base = RefName::our_base_image(&name.unwrap_or(source))?.to_ref()?;
+            let image = image.clone().map(|image| RefName::Image(image).to_ref());
+            anyhow::Ok((base, image.transpose()?))
+        };
+        let (base, image_ref) = named().context(
+            "naming refs after the image; --target-imgref gives it another name in the repo",
+        )?;
+        let names = [Some(base), options.write_ref.clone(), image_ref];
+        let names: Vec<_> = names.into_iter().flatten().collect();
+        if let Some(branch) = &options.write_ref {
+            // One of a set that has rules of its own: alone it makes other tools stumble over the
+            // repo.
+            ensure!(
+                !branch.starts_with(CONTAINER_REFS),
+                "{branch:?} cannot be a branch: refs below {CONTAINER_REFS} say what images a \
+                 repo has"
+            );
+        }
+        repo.check_new_refs(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        Ok(Self { image, names })
+    }
+
+    /// The commit of this very image in `repo`, made in today's format with the same `options`, if
+    /// all its layers are there.
+    ///
+    /// # Errors
+    /// The repo cannot be read.
+    pub fn find(
+        &self,
+        repo: &Repo,
+        image: &ResolvedImage,
+        options: Option<&str>,
+    ) -> Result<Option<(Digest, CommitMetadata)>> {
+        for name in self.names.iter().rev() {
+            let Some(commit) = repo.resolve(name)? else {
+                continue;
+            };
+            let Some(found) = repo.commit_metadata(commit)? else {
+                continue;
+            };
+            if is_of(&found, image, options) && has_layers(repo, &found)? {
+                return Ok(Some((commit, found)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Do all refs point to `commit`?
+    ///
+    /// # Errors
+    /// The repo cannot be read.
+    pub fn points_to(&self, repo: &Repo, commit: Digest) -> Result<bool> {
+        for name in &self.names {
+            if repo.resolve(name)? != Some(commit) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Lets the refs of layers, then the others, point to their commits when the transaction ends.
+    /// Returns their names in the order in which they move.
+    ///
+    /// # Errors
+    /// A name is none of a ref.
+    pub fn publish(
+        self,
+        transaction: &Transaction<'_>,
+        layers: &[(Digest, Digest)],
+        commit: Digest,
+    ) -> Result<Vec<String>> {
+        let mut moved = Vec::new();
+        for &(layer, commit) in layers {
+            let name = RefName::Blob(layer).to_ref()?;
+            transaction.set_ref(&name, commit)?;
+            moved.push(name);
+        }
+        for name in self.names {
+            transaction.set_ref(&name, commit)?;
+            moved.push(name);
+        }
+        Ok(moved)
+    }
 }
 
 /// Where ostree-ext, bootc and rpm-ostree keep refs of images.
 const CONTAINER_REFS: &str = "ostree/container/";
 
-/// Lets `branch` point to `commit` when the transaction ends.
-pub fn publish(transaction: &Transaction<'_>, branch: &str, commit: Digest) -> Result<()> {
-    transaction.set_ref(branch, commit)
+/// The reference of an image as ostree-ext prints it; `None` for what is none to it.
+fn own_reference(source: &str) -> Result<Option<ImageReference>> {
+    let image = match source.parse::<ImageReference>() {
+        Err(ReferenceError::UnknownTransport(_)) => return Ok(None),
+        image => image?,
+    };
+    ensure!(
+        !source.contains(char::REPLACEMENT_CHARACTER),
+        "{source} is no UTF-8, as references of images must be; --target-imgref names another"
+    );
+    Ok(Some(image.canonicalize()?))
+}
+
+/// Is a commit what we would make of `image`?
+fn is_of(commit: &CommitMetadata, image: &ResolvedImage, options: Option<&str>) -> bool {
+    let text = |key| commit.text(key);
+    text(metadata::MANIFEST_DIGEST) == Some(image.manifest_digest.to_string())
+        && text(metadata::IMPORTER_VERSION) == Some(metadata::importer_version(metadata::FORMAT))
+        && text(metadata::OPTIONS).as_deref() == options
+}
+
+/// Are the commits of all layers there that the manifest in a commit speaks of?
+fn has_layers(repo: &Repo, commit: &CommitMetadata) -> Result<bool> {
+    let manifest = commit.text(metadata::MANIFEST).unwrap_or_default();
+    let manifest: ImageManifest = serde_json::from_str(&manifest).context("the stored manifest")?;
+    for layer in manifest.layers() {
+        let name = RefName::Blob(layer.digest().to_string().parse()?).to_ref()?;
+        if repo.resolve(&name)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -53,8 +53,11 @@ impl Place {
             ostree.arg(command).arg("--repo").arg(self.at("repo"));
             ostree
         };
-        let branch = run(&mut ostree("refs"));
-        run(ostree("ls").args(["-R", &branch, path]))
+        let refs = run(&mut ostree("refs"));
+        let image = refs
+            .lines()
+            .find(|name| name.starts_with("ostree/container/image/"));
+        run(ostree("ls").args(["-R", image.expect("an image"), path]))
     }
 }
 
@@ -197,7 +200,9 @@ fn standard_output_is_for_the_answer() {
         &format!("source    {}\n", place.image.reference()),
         "manifest  sha256:",
         "selinux   nothing is labelled: the image has no /etc/selinux/config",
-        "branch    import-oci/oci_3A_",
+        "refs      ostree/container/baseimage/import-oci/oci_3A_",
+        "          ostree/container/image/oci_3A_",
+        "          2 of layers",
     ] {
         assert!(said.contains(part), "{part:?} is not in: {said}");
     }
@@ -205,7 +210,9 @@ fn standard_output_is_for_the_answer() {
     let quiet = output(&mut place.import(&["--quiet"]));
     assert_eq!((stdout(&quiet), stderr(&quiet)), (answer, ""));
 
-    let json = output(&mut place.import(&["--json"]));
+    let other = format!("--repo={}", place.at("other").display());
+    let json =
+        output(import_oci().args([&other, "--init=archive", "--json", &place.image.reference()]));
     let lines: Vec<_> = stdout(&json).lines().collect();
     assert_eq!(lines.len(), 1, "{lines:?}");
     let object: Value = serde_json::from_str(lines[0]).expect("one JSON object");
@@ -234,6 +241,8 @@ fn notes_are_summed_up_unless_all_are_wanted() {
     });
     let place = Place::of(image);
     let said = |arguments: &[&str]| {
+        // Once it is there, there is nothing to note.
+        fs::remove_dir_all(place.at("repo")).ok();
         let output = output(&mut place.import(arguments));
         assert!(output.status.success(), "{}", stderr(&output));
         stderr(&output).to_owned()
@@ -250,6 +259,7 @@ fn notes_are_summed_up_unless_all_are_wanted() {
             "{all}"
         );
     }
+    fs::remove_dir_all(place.at("repo")).unwrap();
     let json = output(&mut place.import(&["--json", "-q"]));
     assert!(fifos(stdout(&json)) >= 40);
 }

@@ -191,7 +191,9 @@ fn escaping() {
         "escape.ostree-ext.tsv",
         &[],
         |text| {
-            let valid = RefName::Import(text.to_owned()).to_ref().is_ok();
+            let valid = RefName::our_base_image(text)
+                .and_then(|name| name.to_ref())
+                .is_ok();
             Ok(vec![ref_escape::escape(text)?, valid.to_string()])
         },
         |ours, theirs| match ours {
@@ -254,9 +256,10 @@ proptest! {
     /// Our idea of what can be a ref is libostree's, but for its length.
     #[test]
     fn refs_are_libostrees(text in "[-a_/. :é]{1,8}") {
-        let escaped = ref_escape::escape_with_prefix(RefName::IMPORT_PREFIX, &text).unwrap();
+        let escaped = ref_escape::escape_with_prefix(RefName::BASE_IMAGE_PREFIX, &text).unwrap();
         let theirs = ostree::validate_rev(&escaped).is_ok();
-        prop_assert_eq!(RefName::Import(text).to_ref().is_ok(), theirs, "{}", escaped);
+        let ours = RefName::our_base_image(&text).and_then(|name| name.to_ref());
+        prop_assert_eq!(ours.is_ok(), theirs, "{}", escaped);
     }
 
     /// The same for names that are not escaped, as far as ASCII goes.

@@ -2,14 +2,17 @@
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use super::progress::Bar;
 use super::{OutputArgs, SourceArgs, TreeArgs, import_options, summary};
+use crate::contract::ImageReference;
 use crate::import::{ImportOptions, import};
 use crate::packages::AccountDatabase;
+use crate::publish::{self, RefOptions};
 use crate::repo::{Mode, Repo};
 use crate::source::Source;
 
@@ -27,9 +30,27 @@ pub struct ImportArgs {
     #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "bare")]
     init: Option<Mode>,
 
-    /// Let this branch point to the commit, instead of import-oci/ and the name of the source.
+    /// Let this branch point to the commit, besides the refs that say which image it is.
     #[arg(long, value_name = "BRANCH")]
     write_ref: Option<String>,
+
+    /// The image by which ostree, bootc and rpm-ostree find the commit, where it is not the source:
+    /// docker://quay.io/os/image:tag, or with ostree-unverified-image: and the like before it.
+    #[arg(long, value_name = "IMAGE", value_parser = publish::target)]
+    target_imgref: Option<ImageReference>,
+
+    /// Write no ref by which ostree, bootc and rpm-ostree take the commit for an image.
+    #[arg(long, conflicts_with = "target_imgref")]
+    no_imgref: bool,
+
+    /// Write one commit, and none for the layers of the image. It takes less space; an update has
+    /// all to read again.
+    #[arg(long)]
+    squash: bool,
+
+    /// Exit with 77 if the repo holds the very commit under all its refs already.
+    #[arg(long)]
+    unchanged_exit_77: bool,
 
     /// Print one JSON object with everything that was done, instead of the commit.
     #[arg(long)]
@@ -48,14 +69,19 @@ pub struct ImportArgs {
     tree: TreeArgs,
 }
 
-pub fn run(args: &ImportArgs, output: OutputArgs) -> Result<()> {
+pub fn run(args: &ImportArgs, output: OutputArgs) -> Result<ExitCode> {
     let (reference, source) = args.source.open()?;
     let repo = match args.init {
         Some(mode) => Repo::init(&args.repo, mode)?,
         None => Repo::open(&args.repo)?,
     };
     let mut options = ImportOptions {
-        write_ref: args.write_ref.clone(),
+        squash: args.squash,
+        refs: RefOptions {
+            write_ref: args.write_ref.clone(),
+            target: args.target_imgref.clone(),
+            no_image: args.no_imgref,
+        },
         timestamp: timestamp(args.timestamp, &source)?,
         ..import_options(&args.source, &args.tree)?
     };
@@ -78,9 +104,14 @@ pub fn run(args: &ImportArgs, output: OutputArgs) -> Result<()> {
     writeln!(stdout, "{answer}")
         .and_then(|()| stdout.flush())
         .with_context(|| {
-            let (branch, commit) = (&imported.branch, &imported.commit);
-            format!("the import is done and {branch} is {commit}, which cannot be printed")
-        })
+            let commit = &imported.commit;
+            let name = imported.refs.last().map_or("the commit", String::as_str);
+            format!("the import is done and {name} is {commit}, which cannot be printed")
+        })?;
+    Ok(match args.unchanged_exit_77 && imported.unchanged {
+        true => ExitCode::from(77),
+        false => ExitCode::SUCCESS,
+    })
 }
 
 /// The users and groups of a commit.

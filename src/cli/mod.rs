@@ -16,6 +16,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::fixup::{self, FixupOptions};
 use crate::import::ImportOptions;
+use crate::publish::RefOptions;
 use crate::source::{self, FetchOptions, Platform, Source, SourceReference};
 use crate::tree::merge::{DirectoryMetadata, MergeOptions, SymlinkParent};
 
@@ -43,8 +44,8 @@ struct Cli {
     output: OutputArgs,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, or checked and would not boot, 2 wrong usage; 130 interrupted and \
-    143 terminated, as shells tell it. After anything but 0 the repo's refs are as before, unless \
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, or checked and would not boot, 2 wrong usage, 77 unchanged \
+    (with --unchanged-exit-77); 130 interrupted and 143 terminated, as shells tell it. After anything but 0 the repo's refs are as before, unless \
     the error says that the import is done.";
 
 #[derive(Debug, Subcommand)]
@@ -230,7 +231,8 @@ fn import_options(source: &SourceArgs, tree: &TreeArgs) -> Result<ImportOptions>
             etc_conflict: tree.etc_conflict,
             skip: tree.skip_fixup.clone(),
         },
-        write_ref: None,
+        squash: false,
+        refs: RefOptions::default(),
         timestamp: None,
         threads: match tree.threads {
             Some(threads) => threads,
@@ -254,7 +256,7 @@ pub fn main() -> ExitCode {
     let result = start_logging(cli.output).and_then(|()| match cli.verb {
         Some(Verb::Check(args)) => check::run(&args, cli.output),
         Some(Verb::Labels(args)) => labels::run(&args, cli.output).map(done),
-        None => import::run(&cli.import, cli.output).map(done),
+        None => import::run(&cli.import, cli.output),
     });
     match result {
         Ok(code) => code,

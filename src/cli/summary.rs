@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use indicatif::{HumanBytes, HumanCount};
 
+use crate::contract::RefName;
 use crate::outcome::Imported;
 use crate::report::Note;
 
@@ -19,15 +20,28 @@ pub fn print(imported: &Imported, all: bool, out: &mut impl Write) -> io::Result
     for (index, layer) in imported.layers.iter().enumerate() {
         writeln!(
             out,
-            "{:9} {}  {:>10} unpacked {:>10}  {:>7} entries",
+            "{:9} {}  {:>10} unpacked {:>10}  {:>7} entries{}",
             if index == 0 { "layers" } else { "" },
             &layer.digest.to_string()[..19],
             HumanBytes(layer.size).to_string(),
             HumanBytes(layer.uncompressed_size).to_string(),
             count(layer.entries),
+            if layer.cached {
+                ", in the repo already"
+            } else {
+                ""
+            },
         )?;
     }
-    let tree = &imported.tree;
+    let Some(tree) = &imported.tree else {
+        let all = if imported.unchanged {
+            " under all its refs"
+        } else {
+            ""
+        };
+        writeln!(out, "unchanged this very image is in the repo already{all}")?;
+        return print_refs(imported, out);
+    };
     writeln!(
         out,
         "tree      {} files, {} directories, {} links, {}",
@@ -71,7 +85,19 @@ pub fn print(imported: &Imported, all: bool, out: &mut impl Write) -> io::Result
         HumanBytes(objects.content_bytes_written),
         count(objects.content_present + objects.metadata_present),
     )?;
-    writeln!(out, "branch    {}", imported.branch)
+    print_refs(imported, out)
+}
+
+/// Prints the refs that moved, those of layers as a number.
+fn print_refs(imported: &Imported, out: &mut impl Write) -> io::Result<()> {
+    let is_layer = |name: &&String| name.starts_with(RefName::BLOB_PREFIX);
+    let layers = imported.refs.iter().filter(is_layer).count();
+    let others = imported.refs.iter().filter(|name| !is_layer(name));
+    let layers = (layers > 0).then(|| format!("{layers} of layers"));
+    for (index, line) in others.cloned().chain(layers).enumerate() {
+        writeln!(out, "{:9} {line}", if index == 0 { "refs" } else { "" })?;
+    }
+    Ok(())
 }
 
 fn print_notes(notes: &[Note], all: bool, out: &mut impl Write) -> io::Result<()> {

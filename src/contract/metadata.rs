@@ -32,6 +32,16 @@ pub const VERSION: &str = "version";
 /// that changed.
 pub const INITRAMFS_INPUTS: &str = "import-oci.initramfs-inputs";
 
+/// In the commit of an image: the options of the import that make another tree of it than the
+/// defaults do (text), as one would type them. Absent where there are none. The same image with
+/// other options is not here already.
+pub const OPTIONS: &str = "import-oci.options";
+/// In the commit of a layer: the layer as OCI sees it, which a commit alone forgets (bytes); the
+/// module `record` reads and writes it.
+pub const LAYER: &str = "import-oci.layer";
+/// In the commit of a layer: the digest of its decompressed tar stream, `sha256:…` (text).
+pub const DIFF_ID: &str = "import-oci.diff-id";
+
 /// The base that bootc built this commit on (text, a commit). Not ours to write.
 pub const BOOTC_DERIVED: &str = "bootc.derived";
 /// The commit carries packages that rpm-ostree layered on its parent (flag). Not ours to write: it
@@ -77,11 +87,11 @@ pub const LABEL_VERSION: &str = "version";
 /// What we write in the commit of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageMetadata {
-    /// Digest of `manifest`.
+    /// Digest of the image's manifest.
     pub manifest_digest: Digest,
-    /// The manifest, byte for byte, so that its digest holds.
+    /// That manifest byte for byte; for a commit that is one layer, one that says so.
     pub manifest: String,
-    /// The configuration, byte for byte.
+    /// The configuration, which goes with it.
     pub config: String,
     /// See [`version`].
     pub version: Option<String>,
@@ -89,6 +99,19 @@ pub struct ImageMetadata {
     pub bootable: Option<String>,
     /// See [`INITRAMFS_INPUTS`].
     pub initramfs_inputs: Option<Digest>,
+    /// See [`importer_version`].
+    pub format: u32,
+    /// See [`OPTIONS`].
+    pub options: Option<String>,
+}
+
+/// What we write in the commit of a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerMetadata {
+    /// Digest of the layer's decompressed tar stream.
+    pub diff_id: Digest,
+    /// See [`LAYER`]; `None` for a layer whose commit cannot stand for it.
+    pub record: Option<Vec<u8>>,
     /// See [`importer_version`].
     pub format: u32,
 }
@@ -100,6 +123,25 @@ pub enum MetadataValue {
     Text(String),
     /// GVariant `b`.
     Flag(bool),
+    /// GVariant `ay`.
+    Bytes(Vec<u8>),
+}
+
+impl LayerMetadata {
+    /// The keys and values, sorted by key.
+    pub fn into_entries(self) -> Vec<(&'static str, MetadataValue)> {
+        let record = self
+            .record
+            .map(|record| (LAYER, MetadataValue::Bytes(record)));
+        let texts = [
+            (DIFF_ID, self.diff_id.to_string()),
+            (IMPORTER_VERSION, importer_version(self.format)),
+        ];
+        let texts = texts.map(|(key, text)| (key, MetadataValue::Text(text)));
+        let mut entries: Vec<_> = texts.into_iter().chain(record).collect();
+        entries.sort_unstable_by_key(|&(key, _)| key);
+        entries
+    }
 }
 
 impl ImageMetadata {
@@ -118,6 +160,7 @@ impl ImageMetadata {
         let inputs = self.initramfs_inputs;
         entries.extend(inputs.map(|digest| (INITRAMFS_INPUTS, Text(digest.hex()))));
         entries.extend(self.version.map(|version| (VERSION, Text(version))));
+        entries.extend(self.options.map(|options| (OPTIONS, Text(options))));
         entries.sort_unstable_by_key(|&(key, _)| key);
         entries
     }
@@ -136,6 +179,7 @@ mod tests {
             bootable: None,
             initramfs_inputs: None,
             format: 7,
+            options: None,
         }
     }
 
@@ -155,11 +199,13 @@ mod tests {
             version: Some("12".to_owned()),
             bootable: Some("6.1.0-1-amd64".to_owned()),
             initramfs_inputs: Some(Digest::of(b"")),
+            options: Some("--squash".to_owned()),
             ..metadata()
         };
         let [config, importer, manifest, manifest_digest] = always;
         let expected = [
             ("import-oci.initramfs-inputs", text(&Digest::of(b"").hex())),
+            ("import-oci.options", text("--squash")),
             ("ostree.bootable", MetadataValue::Flag(true)),
             config,
             importer,
@@ -169,6 +215,27 @@ mod tests {
             ("version", text("12")),
         ];
         assert_eq!(full.into_entries(), expected);
+    }
+
+    #[test]
+    fn entries_of_a_layer() {
+        let diff_id = Digest::of(b"layer");
+        let text = |text: &str| MetadataValue::Text(text.to_owned());
+        for record in [None, Some(vec![1, 2])] {
+            let metadata = LayerMetadata {
+                diff_id,
+                record: record.clone(),
+                format: 7,
+            };
+            let mut expected = vec![
+                ("import-oci.diff-id", text(&diff_id.to_string())),
+                ("ostree.importer.version", text("import-oci 7")),
+            ];
+            if let Some(record) = record {
+                expected.insert(1, ("import-oci.layer", MetadataValue::Bytes(record)));
+            }
+            assert_eq!(metadata.into_entries(), expected);
+        }
     }
 
     #[test]

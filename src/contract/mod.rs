@@ -21,5 +21,5 @@ pub use created::created;
 pub use image_reference::{
     ImageReference, OstreeImageReference, ReferenceError, SignatureSource, Transport,
 };
-pub use metadata::{ImageMetadata, MetadataValue};
+pub use metadata::{ImageMetadata, LayerMetadata, MetadataValue};
 pub use refs::{RefError, RefName};

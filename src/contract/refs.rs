@@ -25,10 +25,6 @@ pub enum RefName {
         /// The rest, of as many components as the project likes.
         name: String,
     },
-    /// `import-oci/<escaped reference>`: the branch of an image that was imported without a branch
-    /// given. The reference is what the user gave, so it may be of a kind that
-    /// [`ImageReference`] does not know (`rootfs:/mnt/tree`).
-    Import(String),
 }
 
 /// Why a ref cannot be made, or says nothing that can be understood.
@@ -40,8 +36,8 @@ pub enum RefError {
     /// A component that libostree does not take, or that is longer than a file name can be.
     #[error(
         "{name:?} cannot be a ref because of its component {component:?}: one is 1 to 255 ASCII \
-         letters, digits, `_`, `-` and `.`, and starts with none of the last two; give the branch \
-         a name of your own or the image another"
+         letters, digits, `_`, `-` and `.`, and starts with none of the last two; name the image \
+         otherwise"
     )]
     Component {
         /// The ref.
@@ -85,10 +81,17 @@ impl RefName {
     pub const BLOB_PREFIX: &str = "ostree/container/blob";
     /// What every [`RefName::BaseImage`] starts with, before a `/`.
     pub const BASE_IMAGE_PREFIX: &str = "ostree/container/baseimage";
-    /// What every [`RefName::Import`] starts with, before a `/`.
-    pub const IMPORT_PREFIX: &str = Self::PROJECT;
     /// The project of our own [`RefName::BaseImage`] refs.
     pub const PROJECT: &str = "import-oci";
+
+    /// Our own [`RefName::BaseImage`] for what was imported under this reference. It may be of a
+    /// kind that [`ImageReference`] does not know (`rootfs:/mnt/tree`).
+    pub fn our_base_image(reference: &str) -> Result<Self, RefError> {
+        Ok(Self::BaseImage {
+            project: Self::PROJECT.to_owned(),
+            name: ref_escape::escape(reference)?,
+        })
+    }
 
     /// The name of the ref.
     pub fn to_ref(&self) -> Result<String, RefError> {
@@ -101,9 +104,6 @@ impl RefName {
             }
             Self::BaseImage { project, name } => {
                 format!("{}/{project}/{name}", Self::BASE_IMAGE_PREFIX)
-            }
-            Self::Import(reference) => {
-                ref_escape::escape_with_prefix(Self::IMPORT_PREFIX, reference)?
             }
         };
         match name.split('/').find(|component| !is_component(component)) {
@@ -144,8 +144,6 @@ impl RefName {
                 project: project.to_owned(),
                 name: rest.to_owned(),
             }
-        } else if let Some(escaped) = below(Self::IMPORT_PREFIX) {
-            Self::Import(unescape(escaped)?)
         } else {
             return Ok(None);
         };
@@ -169,6 +167,10 @@ mod tests {
 
     fn image(text: &str) -> RefName {
         RefName::Image(text.parse().unwrap())
+    }
+
+    fn ours(reference: &str) -> RefName {
+        RefName::our_base_image(reference).unwrap()
     }
 
     #[test]
@@ -203,12 +205,12 @@ mod tests {
                 "ostree/container/baseimage/import-oci/a/b",
             ),
             (
-                RefName::Import("oci:./image:1.0".to_owned()),
-                "import-oci/oci_3A__2E__2F_image_3A_1_2E_0",
+                ours("oci:./image:1.0"),
+                "ostree/container/baseimage/import-oci/oci_3A__2E__2F_image_3A_1_2E_0",
             ),
             (
-                RefName::Import("rootfs:/mnt/tree/".to_owned()),
-                "import-oci/rootfs_3A__2F_mnt/tree_2F_",
+                ours("rootfs:/mnt/tree/"),
+                "ostree/container/baseimage/import-oci/rootfs_3A__2F_mnt/tree_2F_",
             ),
         ] {
             assert_eq!(parsed.to_ref().as_deref(), Ok(name));
@@ -221,7 +223,7 @@ mod tests {
         for name in [
             "",
             "import-oci",
-            "import-ocis/x",
+            "import-oci/x",
             "fedora/x86_64/coreos/stable",
             "ostree/container/image",
             "ostree/container/images/x",
@@ -246,7 +248,6 @@ mod tests {
             ("ostree/container/blob/sha512_3A_00", "invalid digest"),
             ("ostree/container/blob/_zz_", "hexadecimal"),
             ("ostree/container/baseimage/bootc", "no base image"),
-            ("import-oci/a:b", "unescaped character ':'"),
         ] {
             let error = RefName::parse(name).unwrap_err().to_string();
             assert!(
@@ -265,8 +266,8 @@ mod tests {
         };
         for (name, component) in [
             (image("oci:dir/-dash"), "-dash"),
-            (RefName::Import("-x".to_owned()), "-x"),
-            (RefName::Import(format!("dir/{long}/b")), &long),
+            (ours("-x"), "-x"),
+            (ours(&format!("dir/{long}/b")), &long),
             (base_image(""), ""),
             (base_image("a//b"), ""),
             (base_image("a b"), "a b"),
@@ -279,7 +280,7 @@ mod tests {
                 other => panic!("{name:?}: {other:?}"),
             }
         }
-        let empty = RefName::Import(String::new()).to_ref();
+        let empty = RefName::our_base_image("");
         assert_eq!(empty, Err(RefError::Escape(EscapeError::Empty)));
     }
 }

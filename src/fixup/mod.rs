@@ -35,6 +35,7 @@ pub use kernel::find_kernel;
 pub use permissions::Repair;
 pub use toplevel::Layout;
 pub use var::Var;
+pub use xattrs::clean_xattrs;
 
 /// An image on its way to a commit.
 #[derive(Debug)]

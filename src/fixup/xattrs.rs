@@ -57,6 +57,11 @@ impl Fixup for CleanXattrs {
     }
 }
 
+/// Drops what no commit holds from the xattrs of an inode, as the fixup does.
+pub fn clean_xattrs(inode: &mut Inode) {
+    clean(inode);
+}
+
 /// Cleans the xattrs of one inode and says what was done.
 fn clean(inode: &mut Inode) -> Vec<(Action, String)> {
     let Inode { metadata, content } = inode;

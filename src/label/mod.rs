@@ -29,7 +29,7 @@ pub use check::{Disagreement, Labels, Node, Reference, TakeOver, label_all, samp
 pub use context::{ContextId, Contexts};
 pub use libselinux::Oracle;
 pub use policy::{Explanation, Labeler, Match, Policy, SpecId};
-pub use tree::{TreeLabels, kind, label_tree};
+pub use tree::{TreeLabels, kind, label_tree, label_trees};
 
 pub use crate::policy::{
     FileKind, MalformedLine, NoPolicy, PolicyFile, PolicyFiles, PolicyLine, find_policy,
@@ -77,6 +77,27 @@ pub fn lookup_path(path: &ImagePath) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digests_tell_policies_apart() {
+        let files = |file_contexts: &str, local: Option<&str>, subs: Option<&str>| PolicyFiles {
+            file_contexts: file_contexts.into(),
+            local: local.map(Into::into),
+            subs: subs.map(Into::into),
+            ..PolicyFiles::default()
+        };
+        let digests = [
+            files("a", None, None),
+            files("ab", None, None),
+            files("a", Some("b"), None),
+            files("a", None, Some("b")),
+            files("a", Some(""), None),
+        ]
+        .map(|files| files.digest());
+        let distinct: std::collections::HashSet<_> = digests.into_iter().collect();
+        assert_eq!(distinct.len(), digests.len());
+        assert_eq!(files("a", None, None).digest(), digests[0]);
+    }
 
     #[test]
     fn lookup_paths() {

@@ -2,8 +2,10 @@
 
 use anyhow::{Context as _, Result};
 
-use super::{FileKind, Labels, NoPolicy, Oracle, Policy, XATTR, find_policy, label_all};
+use super::check::label_news;
+use super::{FileKind, Labels, NoPolicy, Oracle, Policy, XATTR, find_policy};
 use crate::bodies::Bodies;
+use crate::digest::Digest;
 use crate::metadata::Special;
 use crate::path::ImagePath;
 use crate::policy::{Host, policies, selinux_directory};
@@ -13,22 +15,35 @@ use crate::tree::{Content, Tree};
 /// The labels of every path of a tree.
 #[derive(Debug)]
 pub struct TreeLabels {
-    /// The name of the policy (`targeted`) and its labels in the order of [`Tree::walk`], or why
-    /// nothing has a label.
+    /// The name of the policy (`targeted`) and its labels in the order of [`Tree::walk`], those of
+    /// other trees after those of the first; or why nothing has a label.
     pub policy: Result<(String, Labels), NoPolicy>,
-    paths: usize,
+    /// The digest of the policy, if libselinux agreed with what it says of all paths it was asked
+    /// about.
+    pub checked_policy: Option<Digest>,
+    /// The number of paths of each tree.
+    paths: Vec<usize>,
 }
 
 impl TreeLabels {
     /// The context of each path, in the order of [`Tree::walk`].
     pub fn of_paths(&self) -> Vec<Option<&str>> {
+        self.of_tree(0)
+    }
+
+    /// The same for another tree: 0 is the one whose policy it is, those that were labelled along
+    /// with it follow.
+    pub fn of_tree(&self, tree: usize) -> Vec<Option<&str>> {
+        let paths = self.paths[tree];
         match &self.policy {
-            Err(_) => vec![None; self.paths],
-            Ok((_, labels)) => labels
-                .labels
-                .iter()
-                .map(|id| id.map(|id| labels.contexts.get(id)))
-                .collect(),
+            Err(_) => vec![None; paths],
+            Ok((_, labels)) => {
+                let start = self.paths[..tree].iter().sum();
+                let of_tree = labels.labels[start..].iter().take(paths);
+                of_tree
+                    .map(|id| id.map(|id| labels.contexts.get(id)))
+                    .collect()
+            }
         }
     }
 }
@@ -39,21 +54,45 @@ impl TreeLabels {
 /// # Errors
 /// A policy that libselinux would refuse too, or libselinux itself failing.
 pub fn label_tree(tree: &Tree, bodies: &Bodies, report: &mut Report) -> Result<TreeLabels> {
+    label_trees(tree, &[], None, bodies, report)
+}
+
+/// [`label_tree`], and by the same policy its `layers`, about which nothing is noted. If the policy
+/// is `familiar`, the [`TreeLabels::checked_policy`] of an earlier import, libselinux is asked about
+/// the layers, and a little about the tree, most of which it was asked about then.
+///
+/// # Errors
+/// As there.
+pub fn label_trees(
+    tree: &Tree,
+    layers: &[&Tree],
+    familiar: Option<Digest>,
+    bodies: &Bodies,
+    report: &mut Report,
+) -> Result<TreeLabels> {
+    let trees = || [tree].into_iter().chain(layers.iter().copied());
+    let paths: Vec<_> = trees().map(|tree| tree.walk().count()).collect();
     let (name, files) = match find_policy(tree, bodies)? {
         Ok(found) => found,
         Err(reason) => {
             note_unused(tree, &reason, report)?;
             return Ok(TreeLabels {
                 policy: Err(reason),
-                paths: tree.walk().count(),
+                checked_policy: None,
+                paths,
             });
         }
     };
     let nodes = || {
-        tree.walk()
-            .map(|(path, id)| (path, kind(&tree.inode(id).content)))
+        trees().flat_map(|tree| {
+            tree.walk()
+                .map(|(path, id)| (path, kind(&tree.inode(id).content)))
+        })
     };
-    let labels = label_all(Policy::parse(&files), || Oracle::new(&files), nodes)
+    let digest = files.digest();
+    let familiar = |n| familiar == Some(digest) && n < paths[0];
+    let (policy, oracle) = (Policy::parse(&files), || Oracle::new(&files));
+    let labels = label_news(policy, oracle, nodes, familiar)
         .with_context(|| format!("labelling with the policy {name} of the image"))?;
     if let Some(reason) = &labels.taken_over {
         report.note(
@@ -70,7 +109,8 @@ pub fn label_tree(tree: &Tree, bodies: &Bodies, report: &mut Report) -> Result<T
         }
     }
     Ok(TreeLabels {
-        paths: labels.labels.len(),
+        checked_policy: labels.taken_over.is_none().then_some(digest),
+        paths,
         policy: Ok((name, labels)),
     })
 }
@@ -143,6 +183,38 @@ mod tests {
         assert_eq!(of("/usr"), Some("u:r:default_t"));
         assert_eq!(of("/var/x"), None);
         assert_eq!(notes, 1, "the path without a label is told");
+    }
+
+    #[test]
+    fn other_trees_have_the_same_policy() {
+        let (tree, bodies) = image("SELINUX=permissive\nSELINUXTYPE=p\n").merge();
+        let (layer, _) = Layers::new()
+            .file("usr/etc/shadow", "")
+            .file("z", "")
+            .merge();
+        let mut report = Report::default();
+        let labels = label_trees(&tree, &[&layer, &tree], None, &bodies, &mut report).unwrap();
+        let default = Some("u:r:default_t");
+        let shadow = Some("u:r:shadow_t");
+        assert_eq!(
+            labels.of_tree(1),
+            [default, default, default, shadow, default]
+        );
+        assert_eq!(labels.of_tree(2), labels.of_paths());
+        assert_eq!(
+            report.notes().len(),
+            1,
+            "only the first tree's paths are told"
+        );
+        let known = labels.checked_policy;
+        let unlabelled = label_trees(&layer, &[&tree], known, &bodies, &mut report).unwrap();
+        assert_eq!(unlabelled.of_tree(1), vec![None; tree.walk().count()]);
+        assert_eq!(unlabelled.checked_policy, None);
+
+        // Whoever is asked about it, the labels are the same.
+        let again = label_trees(&tree, &[&layer, &tree], known, &bodies, &mut report).unwrap();
+        assert!(known.is_some() && again.checked_policy == known);
+        assert_eq!(again.of_paths(), labels.of_paths());
     }
 
     #[test]

@@ -14,8 +14,8 @@ use crate::parallel;
 use crate::progress::{Progress, Stage};
 use crate::source::{ImageSource, LayerDescriptor};
 
-/// Reads and verifies `layers`, some at a time, the largest first. The bodies of layer `n` lie in
-/// a spool in `directory` whose store number is `n`.
+/// Reads and verifies `layers`, some at a time, the largest first. The bodies of each lie in a spool
+/// in `directory` whose store number is the position of the layer in its manifest.
 ///
 /// # Errors
 /// Those of [`read`], of the first layer that fails; the others are given up then.
@@ -43,7 +43,7 @@ pub fn read_all(
             progress,
             announced: layer.size,
         };
-        let store = u32::try_from(index).context("too many layers")?;
+        let store = u32::try_from(layer.index).context("too many layers")?;
         let mut spool = Spool::new(store, directory)?;
         let read = read(layer, blob, &mut spool, &Limits::default())?;
         Ok((read, spool.seal().with_context(|| layer.to_string())?))

@@ -1,5 +1,8 @@
 //! Content objects: a header and, for regular files, a body.
 
+use std::sync::Arc;
+
+use super::plan::labelled;
 use super::{ObjectError, variant};
 use crate::digest::Hasher;
 use crate::metadata::Metadata;
@@ -10,8 +13,10 @@ const S_IFLNK: u32 = 0o120_000;
 
 /// The header of a content object, framed as libostree's streams and checksums want it: its length
 /// as a big-endian `u32`, four NULs, then `(uuuusa(ayay))`. A symbolic link is all header.
+///
+/// Clones share the bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct FileHeader(Box<[u8]>);
+pub struct FileHeader(Arc<[u8]>);
 
 impl FileHeader {
     /// The header of a regular file. A label must be among the xattrs, its value with the trailing
@@ -21,6 +26,14 @@ impl FileHeader {
     /// [`ObjectError::InvalidXattrName`], [`ObjectError::EmptyXattr`]
     pub fn regular(metadata: &Metadata) -> Result<Self, ObjectError> {
         Self::new(metadata, S_IFREG | metadata.mode, "")
+    }
+
+    /// [`FileHeader::regular`] with this SELinux context in place of any that is there.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn labelled(metadata: &Metadata, label: Option<&str>) -> Result<Self, ObjectError> {
+        Self::regular(&labelled(metadata, label))
     }
 
     /// The header of a symbolic link, whose mode is always `0777`.
@@ -50,7 +63,7 @@ impl FileHeader {
         variant::end_container(&mut out, FRAME, [target_end].into_iter());
         let length = u32::try_from(out.len() - FRAME).expect("xattrs of less than 4 GiB");
         out[..4].copy_from_slice(&length.to_be_bytes());
-        Ok(Self(out.into_boxed_slice()))
+        Ok(Self(out.into()))
     }
 
     /// The framed header.

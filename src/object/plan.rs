@@ -1,10 +1,12 @@
-//! A labelled tree as a list of objects.
+//! Labelled trees as a list of objects.
 //!
-//! Content objects come first: each distinct pair of inode and label once, however many names it
-//! has. When their checksums are known, the directories follow from the leaves up.
+//! Content objects come first: each distinct pair of header and body once, however many names it
+//! has and in however many trees. When their checksums are known, the directories follow from the
+//! leaves up.
 
 use std::collections::HashMap;
 use std::iter;
+use std::ops::Range;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -14,23 +16,29 @@ use crate::bodies::BodyId;
 use crate::digest::Digest;
 use crate::metadata::Metadata;
 use crate::path::{ImagePath, PathBuffer};
-use crate::tree::{Content, Inode, InodeId, Tree};
+use crate::tree::{Content, Inode, Tree};
 
-/// Everything a tree becomes in a repo.
-#[derive(Debug)]
-pub struct Plan {
+/// Everything that trees become in a repo.
+#[derive(Debug, Default)]
+pub struct Plan<'l> {
     files: Vec<FileObject>,
+    /// The label of each of `files`.
+    labels: Vec<Option<&'l str>>,
+    /// Where each of `files` is in it.
+    known: HashMap<FileObject, usize>,
     /// One name of each of `files`, for messages: the index of a directory, and of the name in its
     /// `files`. Whole paths of a deep tree would take more memory than all else.
     names: Vec<(usize, usize)>,
-    /// Parents before what they hold, the root first.
+    /// Those of each tree together, parents before what they hold, the root first.
     directories: Vec<Directory>,
     /// Of each of `directories`.
     dirmetas: Vec<MetadataObject>,
+    /// Where the directories of each tree start.
+    trees: Vec<usize>,
 }
 
 /// A content object to be: a regular file or a symbolic link.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FileObject {
     /// Owner, mode, xattrs and link target.
     pub header: FileHeader,
@@ -61,21 +69,26 @@ pub struct Directories {
     pub root_dirmeta: Digest,
 }
 
-impl Plan {
-    /// Plans `tree`. `labels` holds the SELinux context of each path in the order of
+impl<'l> Plan<'l> {
+    /// A plan of `tree` alone; see [`Plan::add`].
+    ///
+    /// # Errors
+    /// Those of [`Plan::add`].
+    pub fn new(tree: &Tree, labels: &[Option<&'l str>]) -> Result<Self> {
+        let mut plan = Self::default();
+        plan.add(tree, labels)?;
+        Ok(plan)
+    }
+
+    /// Plans one more tree. `labels` holds the SELinux context of each path in the order of
     /// [`Tree::walk`], `None` where it has none.
     ///
     /// # Errors
     /// A name, an xattr or a link that ostree cannot hold, and special files, which no fixup may
     /// leave; more or fewer labels than paths. So nothing of such a tree is ever written.
-    pub fn new(tree: &Tree, labels: &[Option<&str>]) -> Result<Self> {
-        let mut plan = Self {
-            files: Vec::new(),
-            names: Vec::new(),
-            directories: Vec::new(),
-            dirmetas: Vec::new(),
-        };
-        let mut known_files = HashMap::new();
+    pub fn add(&mut self, tree: &Tree, labels: &[Option<&'l str>]) -> Result<()> {
+        self.trees.push(self.directories.len());
+        let mut hardlinks = HashMap::new();
         let mut labels = labels.iter();
         // The directories from the root down to where the walk is, and the lengths of their paths.
         let mut open: Vec<(usize, usize)> = Vec::new();
@@ -97,22 +110,40 @@ impl Plan {
                 file_name(|| path.parent().unwrap_or_default(), name)?;
             }
             if inode.content.is_directory() {
-                let index = plan.add_directory(&path, parent, inode, label)?;
+                let index = self.add_directory(&path, parent, inode, label)?;
                 open.push((index, path.as_bytes().len()));
-            } else {
-                let parent = parent.context("the root is not a directory")?;
-                let index = plan.add_file(&path, parent, id, label, inode, &mut known_files)?;
-                plan.directories[parent].files.push((name.into(), index));
+                continue;
             }
+            let parent = parent.context("the root is not a directory")?;
+            let index = match hardlinks.get(&(id, label)) {
+                Some(&index) => index,
+                None => self.add_file(&path, parent, label, inode)?,
+            };
+            hardlinks.insert((id, label), index);
+            self.directories[parent].files.push((name.into(), index));
         }
         let spare = labels.len();
         ensure!(spare == 0, "there are {spare} more labels than paths");
-        Ok(plan)
+        Ok(())
     }
 
     /// The content objects, to be hashed and written.
     pub fn files(&self) -> &[FileObject] {
         &self.files
+    }
+
+    /// The label of the content object at `index` of [`Plan::files`].
+    pub fn label(&self, index: usize) -> Option<&'l str> {
+        self.labels[index]
+    }
+
+    /// The indices in [`Plan::files`] of what the names of the tree that was added as number `tree`
+    /// lead to; the same one more than once where it has several names.
+    pub fn files_of(&self, tree: usize) -> impl Iterator<Item = usize> {
+        let directories = &self.directories[self.range(tree)];
+        directories
+            .iter()
+            .flat_map(|directory| directory.files.iter().map(|&(_, file)| file))
     }
 
     /// A name of the content object at `index` of [`Plan::files`].
@@ -122,27 +153,35 @@ impl Plan {
         path_of(&self.directories, directory).join(name)
     }
 
-    /// The directories, given the checksums of [`Plan::files`].
+    /// The directories of each tree, given the checksums of [`Plan::files`].
     ///
     /// # Errors
     /// A name that ostree cannot hold.
-    pub fn directories(self, checksums: &[Digest]) -> Result<Directories> {
-        let mut objects = Vec::with_capacity(2 * self.directories.len());
+    pub fn directories(&self, checksums: &[Digest]) -> Result<Vec<Directories>> {
+        (0..self.trees.len())
+            .map(|tree| self.directories_of(tree, checksums))
+            .collect()
+    }
+
+    fn directories_of(&self, tree: usize, checksums: &[Digest]) -> Result<Directories> {
+        let range = self.range(tree);
+        let start = range.start;
+        let mut objects = Vec::with_capacity(2 * range.len());
         // Dirtree and dirmeta of each directory; children come after parents, hence backwards.
-        let mut done = vec![None; self.directories.len()];
-        for (index, dirmeta) in self.dirmetas.into_iter().enumerate().rev() {
-            let directory = &self.directories[index];
+        let mut done = vec![None; range.len()];
+        for index in range.rev() {
+            let (directory, dirmeta) = (&self.directories[index], &self.dirmetas[index]);
             let files = directory
                 .files
                 .iter()
                 .map(|(n, file)| (&**n, checksums[*file]));
             let below = directory.directories.iter().map(|&index| {
-                let (dirtree, dirmeta) = done[index].expect("children are done first");
+                let (dirtree, dirmeta) = done[index - start].expect("children are done first");
                 (&*self.directories[index].name, dirtree, dirmeta)
             });
             let tree = dirtree(|| path_of(&self.directories, index), files, below)?;
-            done[index] = Some((tree.checksum, dirmeta.checksum));
-            objects.extend([tree, dirmeta]);
+            done[index - start] = Some((tree.checksum, dirmeta.checksum));
+            objects.extend([tree, dirmeta.clone()]);
         }
         let (root_dirtree, root_dirmeta) = done
             .first()
@@ -154,6 +193,12 @@ impl Plan {
             root_dirtree,
             root_dirmeta,
         })
+    }
+
+    /// Where the directories of a tree are.
+    fn range(&self, tree: usize) -> Range<usize> {
+        let end = self.trees.get(tree + 1);
+        self.trees[tree]..end.copied().unwrap_or(self.directories.len())
     }
 
     /// No `parent`: the root.
@@ -180,33 +225,38 @@ impl Plan {
         Ok(index)
     }
 
-    fn add_file<'l>(
+    fn add_file(
         &mut self,
         path: &ImagePath,
         parent: usize,
-        id: InodeId,
         label: Option<&'l str>,
         inode: &Inode,
-        known: &mut HashMap<(InodeId, Option<&'l str>), usize>,
     ) -> Result<usize> {
-        if let Some(&index) = known.get(&(id, label)) {
-            return Ok(index);
-        }
-        let metadata = labelled(&inode.metadata, label);
         let (header, body) = match &inode.content {
-            Content::File { body, .. } => (FileHeader::regular(&metadata), Some(*body)),
-            Content::Symlink(target) => (FileHeader::symlink(&metadata, target), None),
+            Content::File { body, .. } => {
+                (FileHeader::labelled(&inode.metadata, label), Some(*body))
+            }
+            Content::Symlink(target) => {
+                let metadata = labelled(&inode.metadata, label);
+                (FileHeader::symlink(&metadata, target), None)
+            }
             Content::Special(special) => bail!(
                 "{path} is a {special}, which ostree cannot hold; the fixup special-files drops it"
             ),
             Content::Directory(_) => unreachable!("directories are no content objects"),
         };
         let header = header.with_context(|| path.to_string())?;
-        self.files.push(FileObject { header, body });
+        let file = FileObject { header, body };
+        if let Some(&index) = self.known.get(&file) {
+            return Ok(index);
+        }
+        let index = self.files.len();
         self.names
             .push((parent, self.directories[parent].files.len()));
-        known.insert((id, label), self.files.len() - 1);
-        Ok(self.files.len() - 1)
+        self.labels.push(label);
+        self.known.insert(file.clone(), index);
+        self.files.push(file);
+        Ok(index)
     }
 }
 
@@ -227,7 +277,7 @@ fn path_of(directories: &[Directory], index: usize) -> ImagePath {
 }
 
 /// `metadata` with a SELinux context, as libselinux stores it: with a trailing NUL.
-fn labelled(metadata: &Metadata, label: Option<&str>) -> Metadata {
+pub(super) fn labelled(metadata: &Metadata, label: Option<&str>) -> Metadata {
     let mut metadata = metadata.clone();
     if let Some(label) = label {
         let value = [label.as_bytes(), b"\0"].concat();
@@ -318,10 +368,41 @@ mod tests {
             [(&b"a"[..], a.checksum, meta.checksum)],
         )
         .unwrap();
-        let directories = plan.directories(&digests).unwrap();
+        let directories = plan.directories(&digests).unwrap().remove(0);
         assert_eq!(directories.root_dirtree, root.checksum);
         assert_eq!(directories.root_dirmeta, meta.checksum);
         assert_eq!(directories.objects.len(), 6);
+    }
+
+    #[test]
+    fn trees_share_what_is_the_same() {
+        let layers = || Layers::new().file("a/x", "").symlink("l", "x");
+        let (one, _) = layers().merge();
+        let (two, _) = layers().file("b/y", "").hardlink("b/z", "a/x").merge();
+        let mut plan = Plan::new(&one, &[None; 4]).unwrap();
+        let labels = [None, None, None, None, None, Some("t"), None];
+        plan.add(&two, &labels).unwrap();
+        let paths: Vec<_> = (0..plan.files().len())
+            .map(|i| plan.path(i).to_string())
+            .collect();
+        assert_eq!(paths, ["/a/x", "/l", "/b/y", "/b/z"]);
+        assert_eq!(plan.label(3), Some("t"));
+        let files = |tree| plan.files_of(tree).collect::<Vec<_>>();
+        assert_eq!((files(0), files(1)), (vec![1, 0], vec![1, 0, 2, 3]));
+        let digests = digests(&plan);
+        let both = plan.directories(&digests).unwrap();
+        for (directories, (tree, labels)) in
+            both.iter().zip([(&one, &labels[..4]), (&two, &labels[..])])
+        {
+            let alone = Plan::new(tree, labels).unwrap();
+            let digests: Vec<_> = alone
+                .files()
+                .iter()
+                .map(|file| digests[plan.known[file]])
+                .collect();
+            let alone = alone.directories(&digests).unwrap().remove(0);
+            assert_eq!(directories.root_dirtree, alone.root_dirtree);
+        }
     }
 
     #[test]

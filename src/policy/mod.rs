@@ -15,6 +15,8 @@ pub use parse::{Alias, Aliases, Specification, specifications};
 
 use std::fmt;
 
+use crate::digest::{Digest, Hasher};
+
 /// The text files of a policy, as they lie in `etc/selinux/TYPE/contexts/files` of the image.
 /// The compiled `.bin` files beside them are never read.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +34,16 @@ pub struct PolicyFiles {
 }
 
 impl PolicyFiles {
+    /// A digest of all of them.
+    pub fn digest(&self) -> Digest {
+        let mut hasher = Hasher::default();
+        for (file, content) in self.present() {
+            hasher.update(format!("{file} {}\n", content.len()).as_bytes());
+            hasher.update(content);
+        }
+        hasher.finish()
+    }
+
     /// The files that are there, with their contents, in the order libselinux reads them.
     pub fn present(&self) -> impl Iterator<Item = (PolicyFile, &[u8])> {
         [

@@ -54,6 +54,7 @@ impl Transaction<'_> {
                 let value = match value {
                     MetadataValue::Text(text) => text.to_variant(),
                     MetadataValue::Flag(flag) => flag.to_variant(),
+                    MetadataValue::Bytes(bytes) => Variant::array_from_fixed_array(bytes),
                 };
                 (*key, value)
             })
@@ -62,7 +63,7 @@ impl Transaction<'_> {
             let (dirtree, dirmeta) = (commit.dirtree.hex(), commit.dirmeta.hex());
             let tree = ostree::MutableTree::from_checksum(repo, &dirtree, &dirmeta);
             let root = repo.write_mtree(&tree, gio::Cancellable::NONE)?;
-            repo.write_commit_with_time(
+            let checksum = repo.write_commit_with_time(
                 None,
                 None,
                 None,
@@ -71,7 +72,10 @@ impl Transaction<'_> {
                     .expect("libostree gives a root of a repo"),
                 commit.timestamp,
                 gio::Cancellable::NONE,
-            )
+            )?;
+            // Where `ostree fsck` found that a part of it was lost, it has just been written again.
+            repo.mark_commit_partial(&checksum, false)?;
+            Ok(checksum)
         };
         let checksum = write()
             .map_err(|error| self.repo().explain(error))

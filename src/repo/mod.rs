@@ -5,6 +5,7 @@
 //! were, and objects too unless a commit was written. Durability and reserved space are libostree's business and follow the repo's own
 //! configuration.
 
+mod bodies;
 mod commit;
 mod error;
 mod initramfs;
@@ -22,9 +23,11 @@ use std::str::FromStr;
 use anyhow::{Context as _, Result, bail};
 use ostree::gio;
 
+pub use bodies::{RepoBodies, StoredObject};
 pub use commit::CommitSpec;
 pub use error::RepoError;
 pub use initramfs::StoredInitramfs;
+pub use read::CommitMetadata;
 pub use transaction::{Statistics, Transaction};
 
 /// How a repo stores objects.
@@ -180,19 +183,22 @@ impl Repo {
         Ok(())
     }
 
-    /// Can `name` become a ref? Refs are files, so none can lie below another.
+    /// Can all of `names` become refs? Refs are files, so none can lie below another.
     ///
     /// # Errors
-    /// It cannot.
-    pub fn check_new_ref(&self, name: &str) -> Result<()> {
-        transaction::check_ref(name)?;
+    /// One cannot.
+    pub fn check_new_refs(&self, names: &[&str]) -> Result<()> {
         let refs = self.inner.list_refs(None, gio::Cancellable::NONE)?;
         let below = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.starts_with('/'));
-        let conflict = refs
-            .keys()
-            .find(|other| below(name, other) || below(other, name));
-        if let Some(other) = conflict {
-            bail!("{name:?} cannot be a ref beside the ref {other:?}");
+        for &name in names {
+            transaction::check_ref(name)?;
+            let mut others = refs
+                .keys()
+                .map(|other| &**other)
+                .chain(names.iter().copied());
+            if let Some(other) = others.find(|other| below(name, other) || below(other, name)) {
+                bail!("{name:?} cannot be a ref beside the ref {other:?}");
+            }
         }
         Ok(())
     }

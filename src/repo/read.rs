@@ -1,10 +1,34 @@
-//! What a commit holds.
+//! What a repo says: refs, the metadata of commits, and single files of theirs.
 
 use anyhow::{Context as _, Result};
 use ostree::gio;
 use ostree::gio::prelude::*;
+use ostree::glib::{Variant, VariantDict};
 
 use super::Repo;
+use crate::digest::Digest;
+
+/// The metadata of a commit.
+#[derive(Debug)]
+pub struct CommitMetadata {
+    /// `a{sv}`
+    dictionary: Variant,
+    /// Seconds since the epoch.
+    pub timestamp: u64,
+}
+
+impl CommitMetadata {
+    /// A text (`s`); `None` if the key is missing or of another type.
+    pub fn text(&self, key: &str) -> Option<String> {
+        VariantDict::new(Some(&self.dictionary)).lookup(key).ok()?
+    }
+
+    /// Bytes (`ay`); `None` if the key is missing or of another type.
+    pub fn bytes(&self, key: &str) -> Option<Vec<u8>> {
+        let value = VariantDict::new(Some(&self.dictionary)).lookup_value(key, None)?;
+        value.fixed_array().ok().map(<[u8]>::to_vec)
+    }
+}
 
 impl Repo {
     /// The content of the file `path` of a commit, which is a ref or a checksum. No link is followed.
@@ -27,5 +51,51 @@ impl Repo {
             .load_contents(gio::Cancellable::NONE)
             .with_context(|| format!("reading /{path} of {}", place()))?;
         Ok(Some(content.to_vec()))
+    }
+
+    /// The commit that a ref points to; `None`: there is no such ref.
+    pub fn resolve(&self, name: &str) -> Result<Option<Digest>> {
+        let commit = self
+            .inner
+            .resolve_rev(name, true)
+            .with_context(|| format!("reading the ref {name:?}"))?;
+        let commit = commit.map(|hex| Digest::from_hex(&hex));
+        Ok(commit.transpose()?)
+    }
+
+    /// The names of the refs below `prefix`, in byte order, and the commits they point to.
+    pub fn refs_below(&self, prefix: &str) -> Result<Vec<(String, Digest)>> {
+        let refs = self
+            .inner
+            .list_refs_ext(
+                Some(prefix),
+                ostree::RepoListRefsExtFlags::EXCLUDE_REMOTES,
+                gio::Cancellable::NONE,
+            )
+            .with_context(|| format!("listing the refs of {}", self.path.display()))?;
+        let mut refs = refs
+            .into_iter()
+            .map(|(name, commit)| Ok((name, Digest::from_hex(&commit)?)))
+            .collect::<Result<Vec<_>>>()?;
+        refs.sort_unstable();
+        Ok(refs)
+    }
+
+    /// What a commit says; `None` if the repo lacks it, or, as `ostree fsck` found, a part of it.
+    pub fn commit_metadata(&self, commit: Digest) -> Result<Option<CommitMetadata>> {
+        let loaded = match self.inner.load_commit(&commit.hex()) {
+            Err(error) if error.matches(gio::IOErrorEnum::NotFound) => return Ok(None),
+            loaded => loaded.with_context(|| format!("reading the commit {}", commit.hex()))?,
+        };
+        let (variant, state) = loaded;
+        let whole = !state.contains(ostree::RepoCommitState::PARTIAL);
+        Ok(whole.then(|| of_variant(&variant)))
+    }
+}
+
+fn of_variant(commit: &Variant) -> CommitMetadata {
+    CommitMetadata {
+        dictionary: commit.child_value(0),
+        timestamp: ostree::commit_get_timestamp(commit),
     }
 }

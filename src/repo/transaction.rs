@@ -78,7 +78,8 @@ impl<'a> Transaction<'a> {
         Ok(transaction)
     }
 
-    /// Lets `name` point to `commit` once the transaction is committed.
+    /// Lets `name` point to `commit` once the transaction is committed. The ref that is set last
+    /// moves last: it may say that the others are there.
     ///
     /// # Errors
     /// `name` is no name of a ref.
@@ -94,11 +95,22 @@ impl<'a> Transaction<'a> {
     /// What libostree says, with [`RepoError::NoSpace`](super::RepoError::NoSpace) for a full
     /// disk. The transaction is aborted then.
     pub fn commit(self) -> Result<Statistics> {
-        for (name, commit) in self.refs.take() {
+        let mut refs = self.refs.take();
+        let last = refs.pop();
+        // Each ref is synced by itself, and those of layers seldom move.
+        refs.retain(|(name, commit)| self.repo.resolve(name).ok() != Some(Some(*commit)));
+        for (name, commit) in refs {
             self.ostree()
                 .transaction_set_ref(None, &name, Some(&commit.hex()));
         }
         self.publish()?;
+        // libostree moves the refs of a transaction in no particular order.
+        if let Some((name, commit)) = last {
+            self.ostree()
+                .set_ref_immediate(None, &name, Some(&commit.hex()), gio::Cancellable::NONE)
+                .map_err(|error| self.repo.explain(error))
+                .with_context(|| format!("moving the ref {name:?}"))?;
+        }
         let written = self.published.get();
         Ok(Statistics {
             content_present: self.content.len() - written.content_written,

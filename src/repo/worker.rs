@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use ostree::gio;
 use ostree::gio::prelude::*;
 use ostree::glib::{Bytes, Variant};
+use rustix::fs::AtFlags;
 
 use super::transaction::Seen;
 use super::{Mode, Repo};
@@ -47,6 +48,34 @@ impl Worker {
         object.resize(object.capacity(), 0);
         read_exact_at(bodies, body, 0, &mut object[header.bytes().len()..])?;
         self.write_whole(object, seen, cancellable)
+    }
+
+    /// Makes sure that the repo has a content object.
+    pub(super) fn count_present(
+        &self,
+        checksum: Digest,
+        seen: &Seen,
+        cancellable: &gio::Cancellable,
+    ) -> Result<Digest> {
+        if seen.insert(checksum) {
+            let (repo, hex) = (&self.0.inner, checksum.hex());
+            // Where it nearly always is; libostree looks at several places, one of them its parent.
+            let suffix = match self.0.mode {
+                Mode::Archive => "filez",
+                Mode::Bare | Mode::BareUser => "file",
+            };
+            let path = format!("objects/{}/{}.{suffix}", &hex[..2], &hex[2..]);
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            let here = rustix::fs::statat(repo.dfd_borrow(), path, flags).is_ok();
+            let present =
+                here || repo.has_object(ostree::ObjectType::File, &hex, Some(cancellable))?;
+            ensure!(
+                present,
+                "the repo lost the object {hex}; `ostree fsck --delete`, and an import anew, \
+                 repair it"
+            );
+        }
+        Ok(checksum)
     }
 
     /// Writes a content object that is in memory.

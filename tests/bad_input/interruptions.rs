@@ -44,20 +44,35 @@ fn stop(mut child: Child, signal: Signal) -> ExitStatus {
 }
 
 /// What must hold after an import was killed, whenever that was: everything that was there is
-/// there, and there is no new ref, unless it was the last thing that the import did.
+/// there, and there are no new refs, unless that was the last thing that the import did. The ref of
+/// the image comes after all others, because alone it would make other tools stumble.
 fn check(name: &str, repo: &Repo, before: &crate::repo::State, commit: &str) {
     let after = repo.state();
     for (path, was) in before {
         assert_eq!(after.get(path), Some(was), "{name}: {}", path.display());
     }
-    for path in after.keys().filter(|path| !before.contains_key(*path)) {
-        let moved = path.ends_with("refs/heads/killed")
-            && fs::read_to_string(repo.path.join(path)).unwrap().trim_end() == commit;
-        assert!(
-            path.starts_with("objects") || moved,
+    let new = || after.iter().filter(|(path, _)| !before.contains_key(*path));
+    let mut moved = Vec::new();
+    for (path, kind) in new().filter(|(path, _)| !path.starts_with("objects")) {
+        assert!(path.starts_with("refs/heads"), "{name}: {}", path.display());
+        if kind != "directory" {
+            moved.push(path);
+        }
+    }
+    for path in &moved {
+        let text = fs::read_to_string(repo.path.join(path)).unwrap();
+        let is_layer = path.starts_with("refs/heads/ostree/container/blob");
+        assert_eq!(
+            text.trim_end() != commit,
+            is_layer,
             "{name}: {}",
             path.display()
         );
+    }
+    let image = "refs/heads/ostree/container/image";
+    if moved.iter().any(|path| path.starts_with(image)) {
+        // Four layers, the image, what keeps it, and the branch.
+        assert_eq!(moved.len(), 4 + 3, "{name}: {moved:?}");
     }
     repo.check(name);
     let staging = repo.temporary().into_iter().filter(|path| {

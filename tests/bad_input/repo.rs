@@ -46,9 +46,7 @@ impl Ground {
                 .arg(format!("--init={mode}"))
                 .args(["--write-ref", "first"]));
         }
-        run(import(&at("fresh"), &second.reference()).arg("--init=archive"));
-        let commit = run(ostree(&at("fresh"), "refs").arg("--list"));
-        let commit = run(ostree(&at("fresh"), "rev-parse").arg(commit));
+        let commit = run(import(&at("fresh"), &second.reference()).arg("--init=archive"));
         Self {
             directory,
             first,

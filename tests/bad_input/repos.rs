@@ -146,7 +146,7 @@ fn an_answer_that_nobody_can_read() {
     let mut command = import(&repo.path, &source);
     let line = error_line("stdout", &output(command.arg("--quiet").stdout(full())));
     for part in [
-        "the import is done and import-oci/",
+        "the import is done and ostree/container/image/",
         " is ",
         "No space left",
     ] {

@@ -118,7 +118,8 @@ fn options() -> ImportOptions {
         platform: Platform::host(),
         merge: Default::default(),
         fixups: Default::default(),
-        write_ref: None,
+        squash: false,
+        refs: Default::default(),
         timestamp: None,
         threads: thread::available_parallelism().unwrap(),
     }

@@ -158,6 +158,13 @@ impl Layer {
         self
     }
 
+    /// An entry of a type that nobody knows.
+    pub fn unknown(mut self, path: &str, flag: u8) -> Self {
+        let mut header = header(EntryType::new(flag), 0o644, (0, 0));
+        self.0.append_data(&mut header, path, &[][..]).unwrap();
+        self
+    }
+
     /// Extended attributes of the entry that follows.
     pub fn xattrs(mut self, xattrs: &[(&str, &[u8])]) -> Self {
         let records: Vec<_> = xattrs

@@ -1,0 +1,153 @@
+//! Layers that the repo has already: those we committed, which carry their record.
+//!
+//! A layer is found by the digest of its blob, or, where it was compressed anew, by that of its tar
+//! stream. Its record must be of today's format and of the very layer that the image speaks of;
+//! layer commits of others say too little. Which labels its files were written with does not
+//! matter: who uses them compares.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+
+use anyhow::Result;
+
+use crate::contract::{RefName, metadata};
+use crate::digest::Digest;
+use crate::entry::EntryKind;
+use crate::fixup::clean_xattrs;
+use crate::layer::Layer;
+use crate::object::{FileHeader, FileObject};
+use crate::record::{LayerRecord, StoredFile};
+use crate::repo::{Repo, RepoBodies, StoredObject};
+use crate::source::LayerDescriptor;
+use crate::tree::{Content, Inode};
+
+/// The layers of a repo.
+#[derive(Debug)]
+pub struct Cache<'r> {
+    repo: &'r Repo,
+    /// The commits of layers by diff_id, once they are asked for.
+    by_diff_id: OnceCell<HashMap<String, Digest>>,
+}
+
+/// A layer that need not be read.
+#[derive(Debug)]
+pub struct CachedLayer {
+    /// Its commit.
+    pub commit: Digest,
+    /// What reading it would give.
+    pub layer: Layer,
+    /// The content of its files.
+    pub bodies: RepoBodies,
+    /// See [`LayerRecord::checked_policy`].
+    pub checked_policy: Option<Digest>,
+    /// The checksums of its files as they lie in the repo.
+    pub known: Vec<(FileObject, Digest)>,
+}
+
+impl<'r> Cache<'r> {
+    /// The layers of `repo`.
+    pub fn new(repo: &'r Repo) -> Self {
+        Self {
+            repo,
+            by_diff_id: OnceCell::new(),
+        }
+    }
+
+    /// The layer, its bodies being of the store `store`; `None` if it must be read.
+    ///
+    /// # Errors
+    /// The repo cannot be read. A record that cannot is none.
+    pub fn find(&self, layer: &LayerDescriptor, store: u32) -> Result<Option<CachedLayer>> {
+        let name = RefName::Blob(layer.digest).to_ref()?;
+        if let Some(commit) = self.repo.resolve(&name)? {
+            // Where somebody says that the blob is another layer, the blob itself must tell.
+            let same = self.diff_id(commit)? == Some(layer.diff_id.to_string());
+            return match same {
+                true => self.load(commit, layer, store),
+                false => Ok(None),
+            };
+        }
+        match self.by_diff_id()?.get(&layer.diff_id.to_string()) {
+            Some(&commit) => self.load(commit, layer, store),
+            None => Ok(None),
+        }
+    }
+
+    /// The commits of our layers.
+    fn by_diff_id(&self) -> Result<&HashMap<String, Digest>> {
+        if let Some(known) = self.by_diff_id.get() {
+            return Ok(known);
+        }
+        let mut found = HashMap::new();
+        for (_, commit) in self.repo.refs_below(RefName::BLOB_PREFIX)? {
+            found.extend(self.diff_id(commit)?.map(|diff_id| (diff_id, commit)));
+        }
+        Ok(self.by_diff_id.get_or_init(|| found))
+    }
+
+    /// Of which layer a commit of ours is.
+    fn diff_id(&self, commit: Digest) -> Result<Option<String>> {
+        let metadata = self.repo.commit_metadata(commit)?;
+        Ok(metadata.and_then(|metadata| {
+            let importer = metadata.text(metadata::IMPORTER_VERSION)?;
+            let ours = importer == metadata::importer_version(metadata::FORMAT);
+            metadata.text(metadata::DIFF_ID).filter(|_| ours)
+        }))
+    }
+
+    fn load(
+        &self,
+        commit: Digest,
+        layer: &LayerDescriptor,
+        store: u32,
+    ) -> Result<Option<CachedLayer>> {
+        let metadata = self.repo.commit_metadata(commit)?;
+        let Some(record) = metadata.and_then(|metadata| metadata.bytes(metadata::LAYER)) else {
+            return Ok(None);
+        };
+        match LayerRecord::decode(&record, store) {
+            Ok(record) if record.diff_id == layer.diff_id => Ok(cached(self.repo, commit, record)),
+            Ok(_) => Ok(None),
+            Err(error) => {
+                tracing::warn!("{layer} is read again: the record of its commit is {error}");
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// `None`: the record speaks of objects that cannot be.
+fn cached(repo: &Repo, commit: Digest, record: LayerRecord) -> Option<CachedLayer> {
+    let files = record.entries.iter().filter_map(|entry| match entry.kind {
+        EntryKind::File { body, size } => Some((&entry.metadata, body, size)),
+        _ => None,
+    });
+    let mut known = Vec::with_capacity(record.files.len());
+    let mut objects = Vec::with_capacity(record.files.len());
+    for ((metadata, body, size), StoredFile { object, label }) in files.zip(&record.files) {
+        let mut inode = Inode {
+            metadata: metadata.clone(),
+            content: Content::File { body, size },
+        };
+        clean_xattrs(&mut inode);
+        let header = FileHeader::labelled(&inode.metadata, label.as_deref()).ok()?;
+        objects.push(StoredObject {
+            checksum: *object,
+            header: header.clone(),
+            size,
+        });
+        let body = Some(body);
+        known.push((FileObject { header, body }, *object));
+    }
+    Some(CachedLayer {
+        commit,
+        layer: Layer {
+            entries: record.entries,
+            report: record.report,
+            uncompressed_size: record.uncompressed_size,
+        },
+        checked_policy: record.checked_policy,
+        bodies: RepoBodies::new(repo, objects),
+        known,
+    })
+}

@@ -49,10 +49,13 @@ const LEFTOVERS: &[(&[&str], &str)] = &[
         ],
         "lock of a package manager",
     ),
-    // Only here: libsemanage makes one where it is missing, which it cannot where the module store
-    // itself is read-only.
+    // In no other place: libsemanage makes one where it is missing, which it cannot where the module
+    // store itself is read-only. The one in /var moves to /etc.
     (
-        &["etc/selinux/*/semanage.*.LOCK"],
+        &[
+            "etc/selinux/*/semanage.*.LOCK",
+            "var/lib/selinux/*/semanage.*.LOCK",
+        ],
         "lock of the module store",
     ),
     (

@@ -25,11 +25,16 @@ fn every_difference_is_told() {
     fsck(&repo);
     let before = by_host_path(&unpacked.found.listing);
     let after = by_host_path(&read_commit(&repo, text(&json, "/commit")).listing);
-    let told = changed_paths(&json);
+    let (told, moves) = (changed_paths(&json), moves(&json));
     let mut untold = Vec::new();
     for path in before.keys().chain(after.keys()) {
         let same = before.get(path) == after.get(path);
-        if !same && !is_told(path, &told) {
+        let moved = || {
+            moves
+                .iter()
+                .any(|(from, to)| is_moved(path, from, to, &before))
+        };
+        if !same && !is_told(path, &told) && !moved() {
             untold.push(path.clone());
         }
     }
@@ -102,6 +107,26 @@ fn is_told(path: &str, told: &BTreeSet<String>) -> bool {
     let ends = path.char_indices().filter(|&(at, c)| at > 0 && c == '/');
     let parents = ends.map(|(at, _)| &path[..at]);
     parents.chain([path]).any(|path| told.contains(path))
+}
+
+/// From where to where what was moved, as the report has it.
+fn moves(json: &Value) -> Vec<(String, String)> {
+    let moved = changes(json)
+        .into_iter()
+        .filter(|note| note["action"] == "moved");
+    moved
+        .filter_map(|note| {
+            let words = text(note, "/detail").strip_prefix("to ")?;
+            let to = words.split([',', ' ']).next()?;
+            Some((host_path(text(note, "/path")), host_path(to)))
+        })
+        .collect()
+}
+
+/// Is `path` where a path of the image went that lay in `from`?
+fn is_moved(path: &str, from: &str, to: &str, image: &BTreeMap<String, String>) -> bool {
+    let below = path.strip_prefix(to);
+    below.is_some_and(|below| image.contains_key(&format!("{from}{below}")))
 }
 
 /// The lines of the report that say that something is another than it was.

@@ -57,7 +57,7 @@ impl Place {
         let prefix = Some("ostree/container/blob");
         let refs = open(&self.at(repo)).list_refs(prefix, ostree::gio::Cancellable::NONE);
         let refs = refs.unwrap().into_iter();
-        refs.map(|(name, commit)| (name, commit)).collect()
+        refs.collect()
     }
 
     fn ostree(&self, arguments: &[&str]) -> String {

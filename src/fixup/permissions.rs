@@ -1,25 +1,25 @@
 //! Modes, owners and capabilities that packages declare and that layers lost.
-//!
-//! A layer that a builder made describes the parents of whatever it changes anew, and tools that copy
-//! files drop what they may not set. The image's own databases still know better. By default only
-//! what was plainly lost is put right: what an author changed on purpose looks otherwise.
 
-mod claims;
-mod difference;
+mod agree;
+mod judge;
+mod locate;
+#[cfg(test)]
+mod tests;
 
-use std::io::Read as _;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use ostree::glib::{Checksum, ChecksumType};
 
 use super::{Fixup, Image};
-use crate::bodies::{Bodies, BodyId};
-use crate::packages::{ContentDigest, DigestAlgorithm};
+use crate::bodies::Bodies;
+use crate::packages::{AccountDatabase, DeclaredContent, DeclaredFile, FileKind, Owner};
 use crate::path::ImagePath;
 use crate::report::{Action, Report};
-use crate::tree::{Content, InodeId};
-use claims::Claim;
-use difference::Difference;
+use crate::tree::{Content, InodeId, Tree};
+use agree::agree;
+use judge::{Judgement, Reason, Wanted};
+use locate::Places;
 
 /// How far the declarations of packages are believed over what an image holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -29,18 +29,16 @@ pub enum Repair {
     /// What was plainly lost is repaired, the rest is told.
     #[default]
     Missing,
-    /// Every difference is repaired.
+    /// Every difference is repaired where a file's content is its package's.
     Full,
 }
 
-/// Restores what packages declare. Plainly lost is
-/// - the mode of a directory that is `0755` now, and set-ID and sticky bits of a file whose other bits
-///   are as declared;
-/// - an owner or a group other than root where root's is there now;
-/// - capabilities where a file has none;
+/// Gives paths of packages the modes, owners and capabilities that their packages declare.
 ///
-/// each of a file only if its content is what the package holds, or is configuration. A file with
-/// another content is its author's.
+/// Plainly lost are file capabilities that are gone altogether, and modes and owners that are
+/// either as declared or what a builder makes of a path it knows nothing of: a directory with mode
+/// 0755, a file without its set-id bits, an owner that is root. A file is repaired only if its
+/// content is the package's. What only the running system makes (`%ghost`) never is.
 #[derive(Debug)]
 pub struct Permissions;
 
@@ -66,115 +64,171 @@ impl Fixup for Permissions {
     }
 
     fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
-        self.tell_unread(image, report);
-        let packages = std::mem::take(&mut image.packages.files);
-        for claim in claims::of_paths(&image.tree, &packages) {
-            self.restore(image, &claim, report)?;
+        for unread in &image.packages.unread {
+            report.advise(self.name(), &unread.path, &unread.reason, &unread.fix);
         }
-        image.packages.files = packages;
+        let mut accounts = Accounts::new(&image.packages.accounts);
+        let mut settled = HashSet::new();
+        for (path, (id, files)) in by_place(&image.tree, &image.packages.files) {
+            let kind = kind_of(&image.tree.inode(id).content);
+            // Where something else lies in its place, the image's author put it there.
+            let same_kind =
+                |file: &&DeclaredFile| file.kind.is_none_or(|declared| declared == kind);
+            let files: Vec<_> = files.into_iter().filter(same_kind).collect();
+            let Some(agreed) = agree(&files, kind) else {
+                continue;
+            };
+            if let Some(dissent) = &agreed.dissent {
+                let fix = "let only one package own it, or make them agree";
+                report.advise(self.name(), &path, dissent, fix);
+            }
+            let Some(file) = agreed.file else { continue };
+            let wanted = accounts.wanted(file, |who| {
+                let detail = format!(
+                    "package {} gives it to {who}, which the image does not have",
+                    file.package
+                );
+                let fix = "make the account in the image, for example by sysusers.d";
+                report.advise(self.name(), &path, detail, fix);
+            });
+            let inode = image.tree.inode(id);
+            let mut judgement = judge::judge(inode, &wanted, image.options.repair);
+            if file.ghost {
+                judgement.keep_all(Reason::Ghost);
+            } else if !settled.insert(id) {
+                judgement.keep_all(Reason::OtherName);
+            } else if judgement.repairs()
+                && !is_of_package(&image.bodies, &inode.content, file, &path)?
+            {
+                judgement.keep(Reason::Content);
+            }
+            self.carry_out(&judgement, &path, id, file, &mut image.tree, report);
+        }
         Ok(())
     }
 }
 
 impl Permissions {
-    fn tell_unread(&self, image: &Image, report: &mut Report) {
-        if let Some((path, form)) = &image.packages.unread {
-            let what = format!(
-                "the database of RPM packages has the {form} form, which is not read: what \
-                 layers lost is not restored"
-            );
-            let fix = "rpmdb --rebuilddb --define '_db_backend sqlite' in the image";
-            report.advise(self.name(), path, what, fix);
+    fn carry_out(
+        &self,
+        judgement: &Judgement,
+        path: &ImagePath,
+        id: InodeId,
+        file: &DeclaredFile,
+        tree: &mut Tree,
+        report: &mut Report,
+    ) {
+        let package = &file.package;
+        if let Some(done) = judgement.repaired() {
+            judgement.apply(&mut tree.inode_mut(id).metadata);
+            let detail = format!("{done}, as package {package} declares");
+            report.note(self.name(), Action::Changed, path, detail);
         }
-        for (path, what) in &image.packages.odd {
-            report.note(self.name(), Action::Warning, path, what.clone());
-        }
-    }
-
-    /// Restores, or tells, what differs at one path.
-    fn restore(&self, image: &mut Image, claim: &Claim<'_>, report: &mut Report) -> Result<()> {
-        let accounts = &image.packages.accounts;
-        let inode = image.tree.inode(claim.inode);
-        let found = difference::of(inode, claim, accounts);
-        for unknown in &found.unknown {
-            let what = format!(
-                "package {} declares the {unknown}, which the image does not know",
-                claim.package
-            );
-            let fix = "add the account to the image";
-            report.advise(self.name(), &claim.path, what, fix);
-        }
-        if found.differences.is_empty() || self.is_the_authors(image, claim)? {
-            return Ok(());
-        }
-        let wanted = |difference: &&Difference| match image.options.repair {
-            Repair::Report => false,
-            Repair::Missing => difference.is_loss,
-            Repair::Full => true,
-        };
-        let (repaired, left): (Vec<_>, Vec<_>) = found
-            .differences
-            .iter()
-            .partition(|difference| wanted(difference));
-        let words = |differences: &[&Difference]| {
-            let words: Vec<_> = differences.iter().map(ToString::to_string).collect();
-            format!(
-                "{}, as package {} declares",
-                words.join(", "),
-                claim.package
-            )
-        };
-        if !repaired.is_empty() {
-            report.note(self.name(), Action::Changed, &claim.path, words(&repaired));
-        }
-        if !left.is_empty() {
-            let what = format!("not {}", words(&left));
-            let fix = "--repair=full, or change it in the image";
-            report.advise(self.name(), &claim.path, what, fix);
-        }
-        let metadata = &mut image.tree.inode_mut(claim.inode).metadata;
-        for difference in repaired {
-            difference.value.apply(metadata);
-        }
-        Ok(())
-    }
-
-    /// Has a regular file another content than its package gave it, and is not meant to?
-    fn is_the_authors(&self, image: &Image, claim: &Claim<'_>) -> Result<bool> {
-        let Content::File { body, .. } = image.tree.inode(claim.inode).content else {
-            return Ok(false);
-        };
-        match claim.digest {
-            Some(digest) if !claim.config => {
-                let same = has_digest(&image.bodies, body, digest);
-                let context = || format!("reading {}", claim.path);
-                same.map(|same| !same).with_context(context)
+        for (difference, reason) in judgement.kept() {
+            let detail = format!("package {package}{} declares {difference}", reason.words());
+            match reason.fix() {
+                Some(fix) => report.advise(self.name(), path, detail, fix),
+                None => report.note(self.name(), Action::Warning, path, detail),
             }
-            _ => Ok(false),
         }
     }
 }
 
-/// Has a body this digest?
-fn has_digest(bodies: &Bodies, body: BodyId, digest: &ContentDigest) -> Result<bool> {
-    let algorithm = match digest.algorithm {
-        DigestAlgorithm::Md5 => ChecksumType::Md5,
-        DigestAlgorithm::Sha1 => ChecksumType::Sha1,
-        DigestAlgorithm::Sha256 => ChecksumType::Sha256,
-        DigestAlgorithm::Sha384 => ChecksumType::Sha384,
-        DigestAlgorithm::Sha512 => ChecksumType::Sha512,
+/// Every place that packages speak of and the image has, and what they say.
+fn by_place<'f>(
+    tree: &Tree,
+    files: &'f [DeclaredFile],
+) -> BTreeMap<ImagePath, (InodeId, Vec<&'f DeclaredFile>)> {
+    let mut places = Places::of(tree);
+    let mut found = BTreeMap::new();
+    for file in files {
+        for (path, id) in places.find(&file.path).into_iter().flatten() {
+            let (_, files) = found.entry(path).or_insert_with(|| (id, Vec::new()));
+            files.push(file);
+        }
+    }
+    found
+}
+
+fn kind_of(content: &Content) -> FileKind {
+    match content {
+        Content::Directory(_) => FileKind::Directory,
+        Content::File { .. } => FileKind::Regular,
+        Content::Symlink(_) => FileKind::Symlink,
+        Content::Special(_) => FileKind::Special,
+    }
+}
+
+/// Is the content of a file the one that the declaration speaks of?
+fn is_of_package(
+    bodies: &Bodies,
+    content: &Content,
+    file: &DeclaredFile,
+    path: &ImagePath,
+) -> Result<bool> {
+    let &Content::File { body, .. } = content else {
+        return Ok(true);
     };
-    let mut checksum = Checksum::new(algorithm).context("GLib lacks the algorithm")?;
-    let mut reader = bodies.reader(body);
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        match reader.read(&mut buffer)? {
-            0 => break,
-            length => checksum.update(&buffer[..length]),
-        }
+    match &file.content {
+        DeclaredContent::Any => Ok(true),
+        DeclaredContent::Unknown => Ok(false),
+        DeclaredContent::Checksum(checksum) => checksum
+            .matches(bodies.reader(body))
+            .with_context(|| format!("reading {path}")),
     }
-    Ok(checksum.string().is_some_and(|hex| *hex == *digest.hex))
 }
 
-#[cfg(test)]
-mod tests;
+/// The numbers of accounts: the same few names come up for every path.
+struct Accounts<'d> {
+    database: &'d AccountDatabase,
+    users: HashMap<Arc<str>, Option<u32>>,
+    groups: HashMap<Arc<str>, Option<u32>>,
+}
+
+impl<'d> Accounts<'d> {
+    fn new(database: &'d AccountDatabase) -> Self {
+        // Root is root, also in an image without accounts.
+        let root = || HashMap::from([("root".into(), Some(0))]);
+        Self {
+            database,
+            users: root(),
+            groups: root(),
+        }
+    }
+
+    /// What a declaration asks for, in numbers. `unknown` is told of accounts that have none.
+    fn wanted(&mut self, file: &DeclaredFile, mut unknown: impl FnMut(String)) -> Wanted {
+        let mut number = |owner: &Option<Owner>,
+                          numbers: &mut HashMap<_, _>,
+                          of: &dyn Fn(&str) -> Option<u32>,
+                          what| {
+            match owner.as_ref()? {
+                Owner::Number(number) => Some(*number),
+                Owner::Name(name) => {
+                    let found = *numbers.entry(name.clone()).or_insert_with(|| of(name));
+                    if found.is_none() {
+                        unknown(format!("{what} {name}"));
+                    }
+                    found
+                }
+            }
+        };
+        let database = self.database;
+        Wanted {
+            mode: file.mode,
+            uid: number(
+                &file.user,
+                &mut self.users,
+                &|name| database.uid(name),
+                "user",
+            ),
+            gid: number(
+                &file.group,
+                &mut self.groups,
+                &|name| database.gid(name),
+                "group",
+            ),
+            capabilities: file.capabilities,
+        }
+    }
+}

@@ -1,102 +1,147 @@
-//! What a package says of one path.
+//! What a package says of one path that it owns.
 
+use std::io::{self, Read};
 use std::sync::Arc;
 
+use ostree::glib::{Checksum, ChecksumType};
+
+use super::Capabilities;
 use crate::path::ImagePath;
 
-/// A path of a package with what the package declares of it. What it leaves open, or tells nobody to
-/// verify, is `None`.
+/// A path of a package and what the package wants it to be. What is `None` is not declared, or not
+/// to be verified by the packager's word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeclaredFile {
-    /// As the package spells it: its parents may be links in the image.
-    pub path: ImagePath,
     /// Name of the package.
     pub package: Arc<str>,
-    /// What it is; `None` where any kind is meant.
-    pub kind: Option<DeclaredKind>,
+    /// The path in the package's own words: the image may reach it through links.
+    pub path: ImagePath,
+    /// What lies there.
+    pub kind: Option<FileKind>,
     /// Permission bits with setuid, setgid and sticky.
     pub mode: Option<u32>,
     /// Owner.
-    pub owner: Option<Account>,
+    pub user: Option<Owner>,
     /// Group.
-    pub group: Option<Account>,
-    /// File capabilities, as the xattr `security.capability` holds them.
-    pub capabilities: Option<Box<[u8]>>,
-    /// Digest of the content of a regular file.
-    pub digest: Option<ContentDigest>,
-    /// May its content change on a running system?
-    pub config: bool,
-    /// Are set-user-ID bits what the package falls back to where it cannot set capabilities?
-    pub setuid_instead: bool,
+    pub group: Option<Owner>,
+    /// File capabilities; an empty set says that there are none.
+    pub capabilities: Option<Capabilities>,
+    /// For which content the declaration holds.
+    pub content: DeclaredContent,
+    /// Does the package only own the path, which something else makes (`%ghost`)?
+    pub ghost: bool,
 }
 
 impl DeclaredFile {
-    /// A path of which nothing is declared yet.
-    pub fn new(path: ImagePath, package: Arc<str>) -> Self {
+    /// A declaration that says nothing yet, and that of any content.
+    pub(super) fn new(package: Arc<str>, path: ImagePath) -> Self {
         Self {
-            path,
             package,
+            path,
             kind: None,
             mode: None,
-            owner: None,
+            user: None,
             group: None,
             capabilities: None,
-            digest: None,
-            config: false,
-            setuid_instead: false,
+            content: DeclaredContent::Any,
+            ghost: false,
         }
     }
 }
 
-/// What a declared path is.
+/// The kinds of files that packages hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeclaredKind {
+pub enum FileKind {
     /// A directory.
     Directory,
     /// A regular file.
-    File,
+    Regular,
     /// A symbolic link.
     Symlink,
+    /// A device, FIFO or socket.
+    Special,
 }
 
-/// A user or a group.
+/// Whom a package wants a file to belong to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Account {
-    /// By name: the accounts of the image know its number.
+pub enum Owner {
+    /// An account of the image.
     Name(Arc<str>),
-    /// By number.
+    /// A number.
     Number(u32),
 }
 
-impl std::fmt::Display for Account {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Name(name) => f.write_str(name),
-            Self::Number(number) => write!(f, "{number}"),
+/// For which content of a path a declaration holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeclaredContent {
+    /// For any: configuration, which is there to be edited, or what has no content.
+    Any,
+    /// For this.
+    Checksum(DeclaredChecksum),
+    /// For one that is not known.
+    Unknown,
+}
+
+/// The checksum of a file's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeclaredChecksum {
+    algorithm: ChecksumType,
+    digest: Box<[u8]>,
+}
+
+impl DeclaredChecksum {
+    /// Reads hexadecimal digits. `None`: they are none, or not as many as the algorithm gives.
+    pub fn parse(algorithm: ChecksumType, hex: &[u8]) -> Option<Self> {
+        let digest = hex::decode(hex).ok()?;
+        let length = Checksum::type_get_length(algorithm);
+        let right = usize::try_from(length) == Ok(digest.len());
+        right.then(|| Self {
+            algorithm,
+            digest: digest.into(),
+        })
+    }
+
+    /// Is it that of `content`?
+    ///
+    /// # Errors
+    /// `content` cannot be read.
+    pub fn matches(&self, mut content: impl Read) -> io::Result<bool> {
+        let mut checksum = Checksum::new(self.algorithm)
+            .ok_or_else(|| io::Error::other("a checksum that GLib does not know"))?;
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match content.read(&mut buffer)? {
+                0 => break,
+                n => checksum.update(&buffer[..n]),
+            }
         }
+        Ok(checksum.digest() == *self.digest)
     }
 }
 
-/// A digest of a file's content by the algorithm that its package chose.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContentDigest {
-    /// Which algorithm.
-    pub algorithm: DigestAlgorithm,
-    /// Hexadecimal digits, in lower case.
-    pub hex: Box<str>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// An algorithm of a [`ContentDigest`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DigestAlgorithm {
-    /// MD5, of dpkg and of old RPM packages.
-    Md5,
-    /// SHA-1.
-    Sha1,
-    /// SHA-256, of today's RPM and pacman packages.
-    Sha256,
-    /// SHA-384.
-    Sha384,
-    /// SHA-512.
-    Sha512,
+    #[test]
+    fn checksums_are_compared() {
+        for (algorithm, hex) in [
+            (ChecksumType::Md5, "900150983cd24fb0d6963f7d28e17f72"),
+            (
+                ChecksumType::Sha1,
+                "A9993E364706816ABA3E25717850C26C9CD0D89D",
+            ),
+            (
+                ChecksumType::Sha256,
+                "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            ),
+        ] {
+            let checksum = DeclaredChecksum::parse(algorithm, hex.as_bytes()).unwrap();
+            assert!(checksum.matches(&b"abc"[..]).unwrap(), "{algorithm:?}");
+            assert!(!checksum.matches(&b"abd"[..]).unwrap(), "{algorithm:?}");
+        }
+        for wrong in ["", "00", "xx"] {
+            assert!(DeclaredChecksum::parse(ChecksumType::Md5, wrong.as_bytes()).is_none());
+        }
+    }
 }

@@ -66,12 +66,6 @@ pub fn resolve(tree: &Tree, path: &ImagePath) -> Option<InodeId> {
     found.ok().flatten().map(|(_, id)| id)
 }
 
-/// Does `path` lead to a regular file?
-pub fn is_file(tree: &Tree, path: &ImagePath) -> bool {
-    let found = resolve(tree, path).map(|id| &tree.inode(id).content);
-    matches!(found, Some(Content::File { .. }))
-}
-
 /// The path that a constant spells.
 pub(super) fn path(text: &str) -> ImagePath {
     ImagePath::parse(text.as_bytes()).expect("a constant without `..`")

@@ -3,7 +3,7 @@
 //! Knowledge for fixups, read once from the merged tree before the first of them changes it.
 
 mod accounts;
-pub mod capabilities;
+mod capability;
 mod declared;
 mod dpkg;
 pub mod fragments;
@@ -20,37 +20,48 @@ use crate::path::ImagePath;
 use crate::tree::Tree;
 
 pub use accounts::{AccountDatabase, Group, User};
-pub use declared::{Account, ContentDigest, DeclaredFile, DeclaredKind, DigestAlgorithm};
+pub use capability::{Capabilities, CapabilityError};
+pub use declared::{DeclaredChecksum, DeclaredContent, DeclaredFile, FileKind, Owner};
 
 /// What the packages of an image declare.
 #[derive(Debug, Clone, Default)]
 pub struct Packages {
     /// Users and groups.
     pub accounts: AccountDatabase,
-    /// Paths of RPM, dpkg and pacman packages.
+    /// Every path of every package whose manager says what it should be, in the order they were
+    /// read.
     pub files: Vec<DeclaredFile>,
-    /// A database of RPM packages of a form that is not read: where it lies and the name of the form.
-    pub unread: Option<(ImagePath, &'static str)>,
-    /// What could not be understood: of which database, and in words.
-    pub odd: Vec<(ImagePath, String)>,
+    /// What was found and not read.
+    pub unread: Vec<Unread>,
+}
+
+/// A database, or a part of one, that was not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// Its file.
+    pub path: ImagePath,
+    /// Why, in words.
+    pub reason: String,
+    /// What to do about it, in words.
+    pub fix: String,
 }
 
 impl Packages {
     /// Reads every database that lies in `tree`. What can only be read from a file is copied to an
     /// unnamed or private file in the directory `scratch`.
+    ///
+    /// # Errors
+    /// A body of the image cannot be read, a file is too large to be what it is named for, or
+    /// `scratch` cannot be written.
     pub fn read(tree: &Tree, bodies: &Bodies, scratch: &Path) -> Result<Self> {
-        let rpm::Rpm {
-            mut files,
-            unread,
-            mut odd,
-        } = rpm::read(tree, bodies, scratch)?;
-        files.append(&mut dpkg::read(tree, bodies)?);
-        files.append(&mut pacman::read(tree, bodies, &mut odd));
+        let mut unread = Vec::new();
+        let mut files = rpm::read(tree, bodies, scratch, &mut unread)?;
+        files.extend(dpkg::read(tree, bodies)?);
+        files.extend(pacman::read(tree, bodies, &mut unread)?);
         Ok(Self {
             accounts: AccountDatabase::read(tree, bodies)?,
             files,
             unread,
-            odd,
         })
     }
 }

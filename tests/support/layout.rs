@@ -127,12 +127,14 @@ impl Layer {
         self.owned_file(path, mode, (0, 0), content)
     }
 
-    pub fn owned_file(mut self, path: &str, mode: u32, owner: (u64, u64), content: &str) -> Self {
+    pub fn owned_file(self, path: &str, mode: u32, owner: (u64, u64), content: &str) -> Self {
+        self.bytes(path, mode, owner, content.as_bytes())
+    }
+
+    pub fn bytes(mut self, path: &str, mode: u32, owner: (u64, u64), content: &[u8]) -> Self {
         let mut header = header(EntryType::Regular, mode, owner);
         header.set_size(content.len() as u64);
-        self.0
-            .append_data(&mut header, path, content.as_bytes())
-            .unwrap();
+        self.0.append_data(&mut header, path, content).unwrap();
         self
     }
 

@@ -1,252 +1,341 @@
+//! Whole trees, before and after.
+
+use ostree::glib::ChecksumType;
+
 use super::super::FixupOptions;
 use super::*;
-use crate::packages::{Account, DeclaredFile, DeclaredKind, Packages, capabilities};
+use crate::packages::{AccountDatabase, Capabilities, DeclaredChecksum, Packages, Unread};
 use crate::testing::{Layers, image_path, list};
 
-/// `path`, of package `p`.
-fn declare(path: &str, kind: DeclaredKind) -> DeclaredFile {
-    let mut file = DeclaredFile::new(image_path(path), "p".into());
-    file.kind = Some(kind);
-    file
-}
-
-fn directory(path: &str, mode: u32, group: &str) -> DeclaredFile {
+/// A line of `PACKAGE PATH KIND MODE USER:GROUP`, `-` for what is not declared.
+fn declare(line: &str) -> DeclaredFile {
+    let [package, path, kind, mode, owner] = line.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("five words: {line}");
+    };
+    let (user, group) = owner.split_once(':').unwrap();
+    let owner = |name: &str| match name.parse() {
+        Ok(number) => Some(Owner::Number(number)),
+        Err(_) => (name != "-").then(|| Owner::Name(name.into())),
+    };
     DeclaredFile {
-        mode: Some(mode),
-        owner: Some(Account::Name("root".into())),
-        group: Some(Account::Name(group.into())),
-        ..declare(path, DeclaredKind::Directory)
+        package: package.into(),
+        path: image_path(path),
+        kind: match kind {
+            "directory" => Some(FileKind::Directory),
+            "file" => Some(FileKind::Regular),
+            "link" => Some(FileKind::Symlink),
+            _ => None,
+        },
+        mode: u32::from_str_radix(mode, 8).ok(),
+        user: owner(user),
+        group: owner(group),
+        capabilities: None,
+        content: DeclaredContent::Any,
+        ghost: false,
     }
 }
 
-/// With the SHA-256 of the content `x`.
-fn program(path: &str, mode: u32, caps: &str) -> DeclaredFile {
-    let sum = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
+fn declares(lines: &[&str]) -> Vec<DeclaredFile> {
+    lines.iter().map(|line| declare(line)).collect()
+}
+
+/// A declaration of a program with this content and these capabilities.
+fn program(line: &str, content: &str, capabilities: &str) -> DeclaredFile {
+    let digest = crate::digest::Digest::of(content.as_bytes()).hex();
+    let checksum = DeclaredChecksum::parse(ChecksumType::Sha256, digest.as_bytes()).unwrap();
     DeclaredFile {
-        mode: Some(mode),
-        capabilities: capabilities::parse(caps).unwrap(),
-        digest: Some(ContentDigest {
-            algorithm: DigestAlgorithm::Sha256,
-            hex: sum.into(),
-        }),
-        ..declare(path, DeclaredKind::File)
+        capabilities: Some(Capabilities::parse(capabilities).unwrap()),
+        content: DeclaredContent::Checksum(checksum),
+        ..declare(line)
     }
 }
 
-const GROUP: &str = "root:x:0:\npolkitd:x:996:\n";
-
-/// What becomes of `layers`, without the accounts; and the notes, as `action path: detail`.
-fn run(layers: Layers, files: &[DeclaredFile], repair: Repair) -> (Vec<String>, Vec<String>) {
-    let layers = layers
-        .layer()
-        .file("usr/lib/passwd", "root:x:0:0::/root:/bin/sh\n")
-        .file("usr/lib/group", GROUP);
+/// The tree, and the notes as `action path: detail`.
+fn run(layers: Layers, files: Vec<DeclaredFile>, repair: Repair) -> (Vec<String>, Vec<String>) {
     let (tree, bodies) = layers.merge();
-    let scratch = tempfile::tempdir().unwrap();
-    let packages = Packages::read(&tree, &bodies, scratch.path()).unwrap();
+    let mut accounts = AccountDatabase::default();
+    accounts.add_passwd(b"root:x:0:0::/root:/bin/sh\n");
+    accounts.add_group(b"root:x:0:\npolkitd:x:998:\n");
     let mut image = Image {
         tree,
         bodies,
         packages: Packages {
-            files: files.to_vec(),
-            ..packages
+            accounts,
+            files,
+            ..Packages::default()
         },
         options: FixupOptions {
             repair,
             ..FixupOptions::default()
         },
     };
+    let mut apply = || {
+        let mut report = Report::default();
+        Permissions.apply(&mut image, &mut report).unwrap();
+        let notes = report.notes().iter();
+        let notes: Vec<_> = notes
+            .map(|note| format!("{} {}: {}", note.action, note.path, note.detail))
+            .collect();
+        (list(&image.tree, &image.bodies), notes)
+    };
+    let (tree, notes) = apply();
+    let (again, mut repeated) = apply();
+    assert_eq!(again, tree, "not idempotent");
+    repeated.retain(|note| !notes.contains(note));
+    assert_eq!(repeated, [""; 0], "news in the second pass");
+    (tree, notes)
+}
+
+#[test]
+fn lost_modes_owners_and_capabilities_come_back() {
+    let layers = Layers::new()
+        .dir("etc/polkit-1/rules.d", 0o755)
+        .dir("etc/audit", 0o755)
+        .file("usr/bin/ping", "ping")
+        .file("usr/bin/su", "su")
+        .symlink("lib", "usr/lib")
+        .dir("usr/lib/secret", 0o755)
+        .symlink("usr/lib/link", "x");
+    let mut files = declares(&[
+        "polkit /etc/polkit-1/rules.d directory 750 root:polkitd",
+        "audit /etc/audit directory 750 root:root",
+        "legacy /lib/secret directory 700 root:root",
+        "legacy /lib/link link - root:polkitd",
+        "gone /usr/lib/gone directory 700 root:root",
+        "other /lib directory 700 root:root",
+    ]);
+    files.push(program(
+        "iputils /usr/bin/ping file 644 root:root",
+        "ping",
+        "cap_net_raw=ep",
+    ));
+    files.push(program(
+        "util-linux /usr/bin/su file 4644 root:root",
+        "su",
+        "",
+    ));
+    let (tree, notes) = run(layers, files, Repair::Missing);
+    assert_eq!(
+        tree,
+        [
+            "/etc/ 755",
+            "/etc/audit/ 750",
+            "/etc/polkit-1/ 755",
+            "/etc/polkit-1/rules.d/ 750 0:998",
+            "/lib -> usr/lib",
+            "/usr/ 755",
+            "/usr/bin/ 755",
+            "/usr/bin/ping 644 \"ping\" security.capability",
+            "/usr/bin/su 4644 \"su\"",
+            "/usr/lib/ 755",
+            "/usr/lib/link -> x 0:998",
+            "/usr/lib/secret/ 700",
+        ]
+    );
+    assert_eq!(
+        notes,
+        [
+            "changed /etc/audit: mode 0755 to 0750, as package audit declares",
+            "changed /etc/polkit-1/rules.d: mode 0755 to 0750, group 0 to 998, as package polkit declares",
+            "changed /usr/bin/ping: capabilities none to cap_net_raw=ep, as package iputils declares",
+            "changed /usr/bin/su: mode 0644 to 4644, as package util-linux declares",
+            "changed /usr/lib/link: group 0 to 998, as package legacy declares",
+            "changed /usr/lib/secret: mode 0755 to 0700, as package legacy declares",
+        ]
+    );
+}
+
+#[test]
+fn what_may_be_meant_is_told() {
+    let layers = || {
+        Layers::new()
+            .dir("usr/etc/chosen", 0o711)
+            .dir("usr/etc/lost", 0o755)
+            .file("usr/bin/other", "changed")
+            .xattr("security.capability", &[0; 20])
+            .file("usr/bin/ping", "another ping")
+            .dir("usr/ghost", 0o755)
+    };
+    let files = || {
+        let ghost = DeclaredFile {
+            ghost: true,
+            ..declare("p /usr/ghost directory 700 root:root")
+        };
+        vec![
+            declare("p /etc/chosen directory 750 root:root"),
+            declare("p /etc/lost directory 750 root:root"),
+            program(
+                "p /usr/bin/other file 600 root:root",
+                "changed",
+                "cap_kill=p",
+            ),
+            program(
+                "p /usr/bin/ping file 644 root:root",
+                "ping",
+                "cap_net_raw=ep",
+            ),
+            ghost,
+        ]
+    };
+    let before = run(layers(), Vec::new(), Repair::Missing).0;
+    let (tree, notes) = run(layers(), files(), Repair::Report);
+    assert_eq!(tree, before);
+    let chosen = "warning /etc/chosen: package p declares mode 0750 instead of 0711";
+    let other = [
+        "warning /usr/bin/other: package p declares mode 0600 instead of 0644",
+        "warning /usr/bin/other: package p declares capabilities cap_kill=p instead of unreadable",
+    ];
+    let ghost =
+        "warning /usr/ghost: package p, which does not ship it, declares mode 0700 instead of 0755";
+    let changed_ping = "warning /usr/bin/ping: package p, to which the content is not known to belong, declares capabilities cap_net_raw=ep instead of none";
+    assert_eq!(
+        notes,
+        [
+            chosen,
+            "warning /etc/lost: package p declares mode 0750 instead of 0755",
+            other[0],
+            other[1],
+            "warning /usr/bin/ping: package p declares capabilities cap_net_raw=ep instead of none",
+            ghost,
+        ]
+    );
+    let (tree, notes) = run(layers(), files(), Repair::Missing);
+    assert_eq!(
+        tree.iter()
+            .filter(|line| !before.contains(line))
+            .collect::<Vec<_>>(),
+        ["/usr/etc/lost/ 750"]
+    );
+    assert_eq!(
+        notes,
+        [
+            chosen,
+            "changed /etc/lost: mode 0755 to 0750, as package p declares",
+            other[0],
+            other[1],
+            changed_ping,
+            ghost,
+        ]
+    );
+    let (tree, notes) = run(layers(), files(), Repair::Full);
+    let new: Vec<_> = tree.iter().filter(|line| !before.contains(line)).collect();
+    assert_eq!(
+        new,
+        [
+            "/usr/bin/other 600 \"changed\" security.capability",
+            "/usr/etc/chosen/ 750",
+            "/usr/etc/lost/ 750",
+        ]
+    );
+    assert_eq!(
+        notes,
+        [
+            "changed /etc/chosen: mode 0711 to 0750, as package p declares",
+            "changed /etc/lost: mode 0755 to 0750, as package p declares",
+            "changed /usr/bin/other: mode 0644 to 0600, capabilities unreadable to cap_kill=p, as package p declares",
+            changed_ping,
+            ghost,
+        ]
+    );
+}
+
+#[test]
+fn owners_of_one_path_must_agree() {
+    let layers = Layers::new()
+        .dir("usr/agreed", 0o755)
+        .dir("usr/layout", 0o755)
+        .dir("usr/open", 0o755)
+        .dir("usr/claimed", 0o755);
+    let mut files = declares(&[
+        "a /usr/agreed directory 700 root:root",
+        "b /usr/agreed directory 700 root:root",
+        "a /usr/layout directory 755 root:root",
+        "filesystem /usr/layout directory 555 root:root",
+        "a /usr/open directory 700 root:root",
+        "b /usr/open directory 750 root:root",
+        "a /usr/claimed directory 0 root:root",
+        "b /usr/claimed directory 711 root:root",
+    ]);
+    files[6].ghost = true;
+    let (tree, notes) = run(layers, files, Repair::Full);
+    assert_eq!(
+        tree,
+        [
+            "/usr/ 755",
+            "/usr/agreed/ 700",
+            "/usr/claimed/ 711",
+            "/usr/layout/ 555",
+            "/usr/open/ 755"
+        ]
+    );
+    assert_eq!(
+        notes,
+        [
+            "changed /usr/agreed: mode 0755 to 0700, as package a declares",
+            "changed /usr/claimed: mode 0755 to 0711, as package b declares",
+            "warning /usr/layout: package a declares it otherwise than filesystem, which counts",
+            "changed /usr/layout: mode 0755 to 0555, as package filesystem declares",
+            "warning /usr/open: packages a and b declare it differently, so that it was left as it is",
+        ]
+    );
+}
+
+#[test]
+fn accounts_must_be_known_and_names_of_one_file_compete_not() {
+    let layers = Layers::new()
+        .dir("usr/d", 0o755)
+        .file("usr/x", "x")
+        .hardlink("usr/y", "usr/x");
+    let files = declares(&[
+        "p /usr/d directory 700 nobody-knows:polkitd",
+        "p /usr/x file 600 7:root",
+        "p /usr/y file 644 root:root",
+    ]);
+    let (tree, notes) = run(layers, files, Repair::Full);
+    assert_eq!(
+        tree,
+        [
+            "/usr/ 755",
+            "/usr/d/ 700 0:998",
+            "/usr/x 600 \"x\" 7:0",
+            "/usr/y 600 \"x\" 7:0"
+        ]
+    );
+    assert_eq!(
+        notes,
+        [
+            "warning /usr/d: package p gives it to user nobody-knows, which the image does not have",
+            "changed /usr/d: mode 0755 to 0700, group 0 to 998, as package p declares",
+            "changed /usr/x: mode 0644 to 0600, user 0 to 7, as package p declares",
+            "warning /usr/y: package p, which has it under another name, too, declares mode 0644 instead of 0600, user 0 instead of 7",
+        ]
+    );
+}
+
+#[test]
+fn what_was_not_read_is_told() {
+    let (tree, bodies) = Layers::new().merge();
+    let unread = Unread {
+        path: image_path("var/lib/rpm/Packages"),
+        reason: "not read".to_owned(),
+        fix: "rebuild it".to_owned(),
+    };
+    let mut image = Image {
+        tree,
+        bodies,
+        packages: Packages {
+            unread: vec![unread],
+            ..Packages::default()
+        },
+        options: FixupOptions::default(),
+    };
     let mut report = Report::default();
     Permissions.apply(&mut image, &mut report).unwrap();
-    let once = list(&image.tree, &image.bodies);
-    let mut again = Report::default();
-    Permissions.apply(&mut image, &mut again).unwrap();
-    assert_eq!(list(&image.tree, &image.bodies), once, "not idempotent");
-    let warnings = report
-        .notes()
-        .iter()
-        .filter(|n| n.action == Action::Warning);
-    assert!(again.notes().iter().eq(warnings));
-    let told = |n: &crate::report::Note| format!("{} {}: {}", n.action, n.path, n.detail);
-    let notes = report.notes().iter().map(told).collect();
-    let own = |line: &String| !line.starts_with("/usr/ ") && !line.starts_with("/usr/lib");
-    (once.into_iter().filter(own).collect(), notes)
-}
-
-fn check(layers: Layers, files: &[DeclaredFile], repair: Repair, tree: &[&str], notes: &[&str]) {
-    assert_eq!(
-        run(layers, files, repair),
-        (
-            tree.iter().map(ToString::to_string).collect(),
-            notes.iter().map(ToString::to_string).collect()
-        )
-    );
-}
-
-/// A directory as it was lost, one as an author wants it, one as it should be.
-fn directories() -> (Layers, Vec<DeclaredFile>) {
-    let layers = Layers::new()
-        .dir("etc/lost", 0o755)
-        .dir("etc/meant", 0o711)
-        .owner(0, 7)
-        .dir("etc/right", 0o750)
-        .owner(0, 996);
-    let declared = ["etc/lost", "etc/meant", "etc/right", "etc/absent"];
-    let declared = declared.map(|path| directory(path, 0o750, "polkitd"));
-    (layers, declared.to_vec())
-}
-
-const LOST: &str = "group polkitd instead of 0, mode 0750 instead of 0755, as package p declares";
-const MEANT: &str = "group polkitd instead of 7, mode 0750 instead of 0711, as package p declares";
-
-#[test]
-fn what_was_lost_is_restored() {
-    let (layers, declared) = directories();
-    check(
-        layers,
-        &declared,
-        Repair::Missing,
-        &[
-            "/etc/ 755",
-            "/etc/lost/ 750 0:996",
-            "/etc/meant/ 711 0:7",
-            "/etc/right/ 750 0:996",
-        ],
-        &[
-            &format!("changed /etc/lost: {LOST}"),
-            &format!("warning /etc/meant: not {MEANT}"),
-        ],
-    );
-}
-
-#[test]
-fn all_or_nothing_on_request() {
-    let (layers, declared) = directories();
-    let (tree, notes) = run(layers, &declared, Repair::Report);
-    assert_eq!(tree[1], "/etc/lost/ 755");
-    assert_eq!(notes[0], format!("warning /etc/lost: not {LOST}"));
-    let (layers, declared) = directories();
-    let (tree, notes) = run(layers, &declared, Repair::Full);
-    assert_eq!(tree[2], "/etc/meant/ 750 0:996");
-    assert_eq!(notes[1], format!("changed /etc/meant: {MEANT}"));
-}
-
-#[test]
-fn a_commit_has_its_etc_elsewhere_and_merged_usr_has_links() {
-    let layers = Layers::new()
-        .dir("usr/etc/lost", 0o755)
-        .symlink("bin", "usr/bin")
-        .dir("usr/bin/d", 0o755);
-    let declared = [
-        directory("etc/lost", 0o700, "root"),
-        directory("bin/d", 0o700, "root"),
-    ];
-    check(
-        layers,
-        &declared,
-        Repair::Missing,
-        &[
-            "/bin -> usr/bin",
-            "/usr/bin/ 755",
-            "/usr/bin/d/ 700",
-            "/usr/etc/ 755",
-            "/usr/etc/lost/ 700",
-        ],
-        &[
-            "changed /etc/lost: mode 0700 instead of 0755, as package p declares",
-            "changed /usr/bin/d: mode 0700 instead of 0755, as package p declares",
-        ],
-    );
-}
-
-#[test]
-fn files_with_the_content_of_their_package() {
-    let layers = Layers::new()
-        .file("caps", "x")
-        .file("replaced", "y")
-        .file("setuid", "x")
-        .file("stricter", "x")
-        .file("others", "x")
-        .xattr("security.capability", b"others");
-    let declared = [
-        program("caps", 0o644, "cap_net_raw=ep"),
-        program("replaced", 0o644, "cap_net_raw=ep"),
-        program("setuid", 0o4644, ""),
-        program("stricter", 0o600, ""),
-        program("others", 0o644, "cap_net_raw=ep"),
-    ];
-    check(
-        layers,
-        &declared,
-        Repair::Missing,
-        &[
-            "/caps 644 \"x\" security.capability",
-            "/others 644 \"x\" security.capability",
-            "/replaced 644 \"y\"",
-            "/setuid 4644 \"x\"",
-            "/stricter 644 \"x\"",
-        ],
-        &[
-            "changed /caps: capabilities instead of none, as package p declares",
-            "warning /others: not capabilities instead of others, as package p declares",
-            "changed /setuid: mode 4644 instead of 0644, as package p declares",
-            "warning /stricter: not mode 0600 instead of 0644, as package p declares",
-        ],
-    );
-}
-
-#[test]
-fn configuration_may_have_changed() {
-    let mut config = program("conf", 0o644, "");
-    config.group = Some(Account::Name("polkitd".into()));
-    config.config = true;
-    let changed = "changed /conf: group polkitd instead of 0, as package p declares";
-    let layers = Layers::new().file("conf", "edited");
-    let tree = ["/conf 644 \"edited\" 0:996"];
-    check(layers, &[config], Repair::Missing, &tree, &[changed]);
-}
-
-#[test]
-fn a_script_that_fell_back_to_setuid() {
-    let mut ping = program("ping", 0o4644, "cap_net_raw=ep");
-    (ping.mode, ping.setuid_instead) = (None, true);
-    for (mode, notes) in [(0o4755, 0), (0o755, 1)] {
-        let layers = Layers::new().file("ping", "x").mode(mode);
-        let (_, told) = run(layers, std::slice::from_ref(&ping), Repair::Missing);
-        assert_eq!(told.len(), notes);
-    }
-}
-
-#[test]
-fn packages_that_contradict_each_other() {
-    let of = |package: &str, mode| DeclaredFile {
-        package: package.into(),
-        ..directory("d", mode, "root")
+    let [note] = report.notes() else {
+        panic!("{report:?}");
     };
-    let layers = || Layers::new().dir("d", 0o755);
-    let (tree, notes) = run(layers(), &[of("a", 0o700), of("b", 0o750)], Repair::Full);
-    assert_eq!((&*tree[0], notes.len()), ("/d/ 755", 0));
-    let chief = [of("a", 0o700), of("filesystem", 0o555)];
-    let (tree, notes) = run(layers(), &chief, Repair::Full);
-    assert_eq!((&*tree[0], notes.len()), ("/d/ 555", 1));
-}
-
-#[test]
-fn what_is_not_known_is_told() {
-    let layers = Layers::new().dir("d", 0o755).file("kind", "x");
-    let declared = [
-        directory("d", 0o755, "nobody-knows"),
-        directory("kind", 0o700, "root"),
-    ];
-    check(
-        layers,
-        &declared,
-        Repair::Full,
-        &["/d/ 755", "/kind 644 \"x\""],
-        &["warning /d: package p declares the group nobody-knows, which the image does not know"],
+    assert_eq!(
+        (note.action, note.fix.as_deref()),
+        (Action::Warning, Some("rebuild it"))
     );
-    let layers = Layers::new().file("var/lib/rpm/Packages", "");
-    let (_, notes) =
-        super::super::testing::run(&Permissions, layers, FixupOptions::default()).unwrap();
-    assert_eq!(notes, ["warning /var/lib/rpm/Packages"]);
 }

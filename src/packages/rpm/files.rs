@@ -1,280 +1,297 @@
-//! From the header of an installed package to what it declares of each path.
+//! What the header of an installed RPM package says of its files.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::header::{Header, HeaderError, Tag};
-use crate::packages::capabilities;
-use crate::packages::declared::{
-    Account, ContentDigest, DeclaredFile, DeclaredKind, DigestAlgorithm,
+use ostree::glib::ChecksumType;
+
+use super::header::{Header, HeaderError, tag};
+use crate::packages::{
+    Capabilities, CapabilityError, DeclaredChecksum, DeclaredContent, DeclaredFile, FileKind, Owner,
 };
-use crate::path::{ImagePath, escape};
+use crate::path::{ImagePath, PathError};
 
-/// `rpmfileAttrs` of `rpmfiles.h`.
-const FLAG_CONFIG: u32 = 1;
-const FLAG_GHOST: u32 = 1 << 6;
-/// `rpmVerifyAttrs` of `rpmvf.h`: what the packager wants to be compared.
-const VERIFY_DIGEST: u32 = 1;
-const VERIFY_USER: u32 = 1 << 3;
-const VERIFY_GROUP: u32 = 1 << 4;
-const VERIFY_MODE: u32 = 1 << 6;
-const VERIFY_CAPS: u32 = 1 << 8;
-/// `RPMFILE_STATE_NORMAL`: others were replaced or never installed.
-const STATE_NORMAL: u32 = 0;
-/// `stat(2)`
-const S_IFMT: u32 = 0o170_000;
-
-/// What the package of `header` declares. What cannot be understood of a path is added to `odd`, in words.
-///
-/// # Errors
-/// The header is damaged, or its arrays do not fit each other.
-pub(super) fn declared(
-    header: &Header<'_>,
-    odd: &mut Vec<String>,
-) -> Result<Vec<DeclaredFile>, FilesError> {
-    let name = header.texts(Tag::Name)?;
-    let package: Arc<str> = escape(name.first().copied().unwrap_or_default()).into();
-    let files = Files::of(header)?;
-    let mut declared = Vec::with_capacity(files.base_names.len());
-    for index in 0..files.base_names.len() {
-        if files.is_ghost(index) || !files.is_installed(index) {
-            continue;
-        }
-        match files.path(index)? {
-            Ok(path) => declared.push(files.declare(index, path, &package, odd)),
-            Err(error) => odd.push(format!("package {package}: {error}")),
-        }
-    }
-    Ok(declared)
-}
-
-/// Why the files of a package cannot be read.
+/// What is wrong with a package.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum FilesError {
+pub enum PackageError {
+    /// Its header.
     #[error(transparent)]
     Header(#[from] HeaderError),
-    #[error("it has {found} values of tag {tag} for {files} files")]
-    Count {
-        tag: u32,
-        found: usize,
-        files: usize,
-    },
-    #[error("a file lies in directory {0}, which it does not list")]
-    Directory(u32),
+    /// A path of it.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// The capabilities of a file of it.
+    #[error("{0}: {1}")]
+    Capabilities(ImagePath, CapabilityError),
+    /// A file of it lies in a directory that the header does not have.
+    #[error("a file lies in no directory")]
+    NoDirectory,
 }
 
-/// The arrays of a header, one value a file; empty where the header has none of a kind.
-struct Files<'a> {
-    base_names: Vec<&'a [u8]>,
-    dir_names: Vec<&'a [u8]>,
-    dir_indexes: Vec<u32>,
-    modes: Vec<u32>,
-    flags: Vec<u32>,
-    states: Vec<u32>,
-    verify: Vec<u32>,
-    users: Vec<&'a [u8]>,
-    groups: Vec<&'a [u8]>,
-    capabilities: Vec<&'a [u8]>,
-    digests: Vec<&'a [u8]>,
-    algorithm: Option<DigestAlgorithm>,
+/// `%config` and `%ghost` (rpmfileAttrs in rpmfiles.h).
+const CONFIG: u32 = 1;
+const GHOST: u32 = 1 << 6;
+
+/// What `rpm -V` compares (rpmVerifyAttrs in rpmvf.h).
+mod verify {
+    pub const DIGEST: u32 = 1;
+    pub const USER: u32 = 1 << 3;
+    pub const GROUP: u32 = 1 << 4;
+    pub const MODE: u32 = 1 << 6;
+    pub const CAPS: u32 = 1 << 8;
 }
 
-impl<'a> Files<'a> {
-    fn of(header: &Header<'a>) -> Result<Self, FilesError> {
-        let base_names = header.texts(Tag::BaseNames)?;
-        let files = base_names.len();
-        let fits = |tag: Tag, found: usize| match found {
-            0 => Ok(()),
-            found if found == files => Ok(()),
-            found => Err(FilesError::Count {
-                tag: tag as u32,
-                found,
-                files,
-            }),
-        };
-        let numbers = |tag| {
-            let numbers = header.numbers(tag)?;
-            fits(tag, numbers.len()).map(|()| numbers)
-        };
-        let texts = |tag| {
-            let texts = header.texts(tag)?;
-            fits(tag, texts.len()).map(|()| texts)
-        };
-        // Some builders write one number a file where rpm writes one for all.
-        let algorithm = header.numbers(Tag::FileDigestAlgo)?.first().copied();
-        Ok(Self {
-            dir_names: header.texts(Tag::DirNames)?,
-            dir_indexes: numbers(Tag::DirIndexes)?,
-            modes: numbers(Tag::FileModes)?,
-            flags: numbers(Tag::FileFlags)?,
-            states: numbers(Tag::FileStates)?,
-            verify: numbers(Tag::FileVerifyFlags)?,
-            users: texts(Tag::FileUserName)?,
-            groups: texts(Tag::FileGroupName)?,
-            capabilities: texts(Tag::FileCaps)?,
-            digests: texts(Tag::FileDigests)?,
-            base_names,
-            algorithm: digest_algorithm(algorithm),
-        })
-    }
+/// The state of a file that lies on the disk and is this package's (rpmfileState in rpmfiles.h). The
+/// others were replaced, left out or belong to another architecture.
+const STATE_NORMAL: u32 = 0;
 
-    fn is_ghost(&self, index: usize) -> bool {
-        self.flags.get(index).is_some_and(|f| f & FLAG_GHOST != 0)
-    }
+/// `struct stat`'s file types.
+const TYPE_MASK: u32 = 0o170_000;
 
-    fn is_installed(&self, index: usize) -> bool {
-        let state = self.states.get(index);
-        state.is_none_or(|&state| state == STATE_NORMAL)
-    }
+/// Everything that the package of `header` declares.
+///
+/// Arrays may be missing or too short, as some builders leave them: what they would say is then not
+/// declared.
+///
+/// # Errors
+/// The header is malformed, or a path or capability in it.
+pub fn declared(header: &Header<'_>) -> Result<Vec<DeclaredFile>, PackageError> {
+    let text = |bytes: &[u8]| Arc::<str>::from(String::from_utf8_lossy(bytes));
+    let name = header.strings(tag::NAME)?.unwrap_or_default();
+    let package = text(name.first().copied().unwrap_or(b"?"));
+    let directories = header.strings(tag::DIRNAMES)?.unwrap_or_default();
+    let strings = |tag| Ok::<_, HeaderError>(header.strings(tag)?.unwrap_or_default());
+    let numbers = |tag| Ok::<_, HeaderError>(header.numbers(tag)?.unwrap_or_default());
 
-    /// The path of a file; the inner error is for one that no image can have.
-    fn path(&self, index: usize) -> Result<Result<ImagePath, String>, FilesError> {
-        let directory = self.dir_indexes.get(index).copied().unwrap_or(0);
-        let directory = self
-            .dir_names
-            .get(directory as usize)
-            .ok_or(FilesError::Directory(directory))?;
-        let path = [directory, self.base_names[index]].concat();
-        Ok(ImagePath::parse(&path).map_err(|error| error.to_string()))
-    }
+    let directory_indexes = numbers(tag::DIRINDEXES)?;
+    let modes = numbers(tag::FILEMODES)?;
+    let states = numbers(tag::FILESTATES)?;
+    let flags = numbers(tag::FILEFLAGS)?;
+    let verified = numbers(tag::FILEVERIFYFLAGS)?;
+    let users = strings(tag::FILEUSERNAME)?;
+    let groups = strings(tag::FILEGROUPNAME)?;
+    let capabilities = strings(tag::FILECAPS)?;
+    let digests = strings(tag::FILEDIGESTS)?;
+    let algorithm = algorithm(numbers(tag::FILEDIGESTALGO)?.first().copied());
 
-    fn declare(
-        &self,
-        index: usize,
-        path: ImagePath,
-        package: &Arc<str>,
-        odd: &mut Vec<String>,
-    ) -> DeclaredFile {
-        let mode = self.modes.get(index).copied();
-        let kind = mode.map(|mode| mode & S_IFMT);
-        let verified = |bit| self.verify.get(index).is_none_or(|bits| bits & bit != 0);
-        let account = |names: &[&[u8]], bit| {
-            let name = names.get(index).filter(|name| !name.is_empty())?;
-            let name = String::from_utf8_lossy(name);
-            verified(bit).then(|| Account::Name((*name).into()))
-        };
-        let mut file = DeclaredFile::new(path, package.clone());
-        file.kind = kind.and_then(|kind| match kind {
-            0o040_000 => Some(DeclaredKind::Directory),
-            0o100_000 => Some(DeclaredKind::File),
-            0o120_000 => Some(DeclaredKind::Symlink),
-            _ => None,
-        });
-        file.owner = account(&self.users, VERIFY_USER);
-        file.group = account(&self.groups, VERIFY_GROUP);
-        file.config = self.flags.get(index).is_some_and(|f| f & FLAG_CONFIG != 0);
-        if verified(VERIFY_MODE) && file.kind != Some(DeclaredKind::Symlink) {
-            file.mode = mode.map(|mode| mode & 0o7777);
-        }
-        if verified(VERIFY_DIGEST) {
-            file.digest = self.digest(index);
-        }
-        if verified(VERIFY_CAPS)
-            && let Some(text) = self.capabilities.get(index)
+    let mut names = HashMap::new();
+    let mut owner = |list: &[&[u8]], index: usize| {
+        let name = list.get(index).copied().filter(|name| !name.is_empty())?;
+        let name = names.entry(name.to_vec()).or_insert_with(|| text(name));
+        Some(Owner::Name(name.clone()))
+    };
+    let mut files = Vec::new();
+    for (index, name) in strings(tag::BASENAMES)?.into_iter().enumerate() {
+        if states
+            .get(index)
+            .is_some_and(|&state| state != STATE_NORMAL)
         {
-            match capabilities::parse(&String::from_utf8_lossy(text)) {
-                Ok(value) => file.capabilities = value,
-                Err(error) => odd.push(format!("package {package}: {}: {error}", file.path)),
+            continue;
+        }
+        let number = |list: &[u32], default| list.get(index).copied().unwrap_or(default);
+        let directory = directory_indexes.get(index);
+        let directory = directory.and_then(|&at| directories.get(at as usize));
+        let directory = directory.ok_or(PackageError::NoDirectory)?;
+        let mut file = DeclaredFile::new(
+            package.clone(),
+            ImagePath::parse(&[*directory, b"/", name].concat())?,
+        );
+        let (flags, verified) = (number(&flags, 0), number(&verified, u32::MAX));
+        let verifies = |what| verified & what != 0;
+        let mode = modes.get(index).copied();
+        file.ghost = flags & GHOST != 0;
+        file.kind = mode.map(kind_of);
+        file.mode = mode
+            .map(|mode| mode & 0o7777)
+            .filter(|_| verifies(verify::MODE) && file.kind != Some(FileKind::Symlink));
+        file.user = owner(&users, index).filter(|_| verifies(verify::USER));
+        file.group = owner(&groups, index).filter(|_| verifies(verify::GROUP));
+        if file.kind == Some(FileKind::Regular) {
+            if verifies(verify::CAPS) {
+                let text = capabilities.get(index).copied().unwrap_or_default();
+                let read = Capabilities::parse(&String::from_utf8_lossy(text));
+                file.capabilities =
+                    Some(read.map_err(|e| PackageError::Capabilities(file.path.clone(), e))?);
+            }
+            if flags & CONFIG == 0 && verifies(verify::DIGEST) {
+                let digest = digests.get(index).copied().unwrap_or_default();
+                let checksum = algorithm.and_then(|a| DeclaredChecksum::parse(a, digest));
+                file.content = checksum.map_or(DeclaredContent::Unknown, DeclaredContent::Checksum);
             }
         }
-        file
+        files.push(file);
     }
+    Ok(files)
+}
 
-    fn digest(&self, index: usize) -> Option<ContentDigest> {
-        let hex = self.digests.get(index).filter(|hex| !hex.is_empty())?;
-        Some(ContentDigest {
-            algorithm: self.algorithm?,
-            hex: String::from_utf8_lossy(hex).to_ascii_lowercase().into(),
-        })
+fn kind_of(mode: u32) -> FileKind {
+    match mode & TYPE_MASK {
+        0o040_000 => FileKind::Directory,
+        0o100_000 => FileKind::Regular,
+        0o120_000 => FileKind::Symlink,
+        _ => FileKind::Special,
     }
 }
 
-/// `PGPHASHALGO_*` of `rpmpgp.h`; packages that name none use MD5.
-fn digest_algorithm(number: Option<u32>) -> Option<DigestAlgorithm> {
+/// The algorithm of file digests, by its number in OpenPGP (RFC 4880, 9.4); without one it is MD5.
+fn algorithm(number: Option<u32>) -> Option<ChecksumType> {
     match number {
-        None | Some(1) => Some(DigestAlgorithm::Md5),
-        Some(2) => Some(DigestAlgorithm::Sha1),
-        Some(8) => Some(DigestAlgorithm::Sha256),
-        Some(9) => Some(DigestAlgorithm::Sha384),
-        Some(10) => Some(DigestAlgorithm::Sha512),
+        None | Some(1) => Some(ChecksumType::Md5),
+        Some(2) => Some(ChecksumType::Sha1),
+        Some(8) => Some(ChecksumType::Sha256),
+        Some(9) => Some(ChecksumType::Sha384),
+        Some(10) => Some(ChecksumType::Sha512),
         Some(_) => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::header::tests::Builder;
+    use super::super::header::tests::Writer;
     use super::*;
+    use proptest::prelude::*;
 
-    fn package() -> Builder {
-        Builder::default()
-            .texts(Tag::Name, &["p"])
-            .texts(Tag::DirNames, &["/", "/usr/bin/"])
-            .texts(Tag::BaseNames, &["etc", "tool", "ghost", "link", "gone"])
-            .words(Tag::DirIndexes, &[0, 1, 1, 1, 1])
-            .modes(&[0o040750, 0o104755, 0o100000, 0o120777, 0o100644])
-            .words(Tag::FileFlags, &[FLAG_CONFIG, 0, FLAG_GHOST, 0, 0])
-            .states(&[0, 0, 0, 0, 2])
-            .texts(
-                Tag::FileUserName,
-                &["root", "games", "root", "root", "root"],
-            )
-            .texts(Tag::FileGroupName, &["polkitd", "", "root", "root", "root"])
-            .texts(Tag::FileCaps, &["", "cap_net_raw=ep", "", "", ""])
-            .texts(Tag::FileDigests, &["", "AB", "", "", ""])
+    fn read(header: Writer) -> Result<Vec<DeclaredFile>, PackageError> {
+        declared(&Header::parse(&header.finish())?)
     }
 
-    fn read(builder: Builder) -> Result<(Vec<DeclaredFile>, Vec<String>), FilesError> {
-        let bytes = builder.build();
-        let mut odd = Vec::new();
-        let files = declared(&Header::parse(&bytes).unwrap(), &mut odd)?;
-        Ok((files, odd))
+    fn paths(directories: &[&str], indexes: &[u32], names: &[&str]) -> Writer {
+        Writer::default()
+            .strings(tag::NAME, &["p"])
+            .strings(tag::DIRNAMES, directories)
+            .words(tag::DIRINDEXES, indexes)
+            .strings(tag::BASENAMES, names)
     }
 
-    #[test]
-    fn what_is_installed_is_declared() {
-        let (files, odd) = read(package().words(Tag::FileDigestAlgo, &[8, 8])).unwrap();
-        assert_eq!(odd, [""; 0]);
-        let [etc, tool, link] = &files[..] else {
-            panic!("{files:?}");
+    /// `PATH KIND MODE USER:GROUP CAPABILITIES CONTENT`, `-` for what is not declared.
+    fn line(file: &DeclaredFile) -> String {
+        let owner = |owner: &Option<Owner>| match owner {
+            Some(Owner::Name(name)) => name.to_string(),
+            Some(Owner::Number(number)) => number.to_string(),
+            None => "-".to_owned(),
         };
-        assert_eq!(etc.path.to_string(), "/etc");
-        assert_eq!(etc.kind, Some(DeclaredKind::Directory));
-        assert_eq!((etc.mode, etc.config), (Some(0o750), true));
-        assert_eq!(etc.group, Some(Account::Name("polkitd".into())));
-        assert_eq!(tool.path.to_string(), "/usr/bin/tool");
-        assert_eq!((tool.mode, tool.group.as_ref()), (Some(0o4755), None));
-        assert_eq!(tool.capabilities.as_ref().unwrap().len(), 20);
-        let digest = tool.digest.as_ref().unwrap();
+        let content = match file.content {
+            DeclaredContent::Any => "any",
+            DeclaredContent::Checksum(_) => "checksum",
+            DeclaredContent::Unknown => "unknown",
+        };
+        format!(
+            "{} {} {} {}:{} {} {content}{}",
+            file.path,
+            file.kind.map_or("-".into(), |kind| format!("{kind:?}")),
+            file.mode.map_or("-".into(), |mode| format!("{mode:o}")),
+            owner(&file.user),
+            owner(&file.group),
+            file.capabilities
+                .map_or("-".into(), |caps| format!("{{{caps}}}")),
+            if file.ghost { " ghost" } else { "" },
+        )
+    }
+
+    #[test]
+    fn files_are_as_their_package_declares() {
+        let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let header = paths(
+            &["/", "/usr/bin/", "/etc/"],
+            &[0, 0, 1, 1, 1, 2, 2, 2],
+            &[
+                "", "etc", "ping", "alias", "absent", "conf", "made", "loose",
+            ],
+        )
+        .shorts(
+            tag::FILEMODES,
+            &[
+                0o40555, 0o40755, 0o104755, 0o120777, 0o100644, 0o100640, 0o100600, 0o100644,
+            ],
+        )
+        .bytes(tag::FILESTATES, &[0, 0, 0, 0, 2, 0, 0, 0])
+        .words(tag::FILEFLAGS, &[0, 0, 0, 0, 0, CONFIG, GHOST, 0])
+        .words(
+            tag::FILEVERIFYFLAGS,
+            &[
+                u32::MAX,
+                u32::MAX,
+                u32::MAX,
+                u32::MAX,
+                u32::MAX,
+                u32::MAX,
+                u32::MAX,
+                !(verify::MODE | verify::GROUP | verify::CAPS | verify::DIGEST),
+            ],
+        )
+        .strings(tag::FILEUSERNAME, &["root"; 8])
+        .strings(
+            tag::FILEGROUPNAME,
+            &["root", "adm", "root", "root", "x", "", "root", "x"],
+        )
+        .strings(tag::FILECAPS, &["", "", "cap_net_raw=ep"])
+        .strings(
+            tag::FILEDIGESTS,
+            &["", "", sha256, "", sha256, sha256, "", sha256],
+        )
+        .words(tag::FILEDIGESTALGO, &[8, 8, 8]);
+        let lines: Vec<_> = read(header).unwrap().iter().map(line).collect();
         assert_eq!(
-            (digest.algorithm, &*digest.hex),
-            (DigestAlgorithm::Sha256, "ab")
+            lines,
+            [
+                "/ Directory 555 root:root - any",
+                "/etc Directory 755 root:adm - any",
+                "/usr/bin/ping Regular 4755 root:root {cap_net_raw=ep} checksum",
+                "/usr/bin/alias Symlink - root:root - any",
+                "/etc/conf Regular 640 root:- {} any",
+                "/etc/made Regular 600 root:root {} unknown ghost",
+                "/etc/loose Regular 644 root:- - any",
+            ]
+            .map(|line| line.replace("/etc/loose Regular 644", "/etc/loose Regular -"))
         );
-        assert_eq!((link.kind, link.mode), (Some(DeclaredKind::Symlink), None));
     }
 
     #[test]
-    fn what_is_not_to_be_verified_is_not_declared() {
-        let mode_alone = VERIFY_MODE;
-        let (files, _) = read(package().words(Tag::FileVerifyFlags, &[mode_alone; 5])).unwrap();
-        assert_eq!(files[1].mode, Some(0o4755));
-        assert_eq!((&files[1].owner, &files[1].digest), (&None, &None));
-        assert_eq!(files[1].capabilities, None);
+    fn missing_arrays_declare_nothing() {
+        let lines: Vec<_> = read(paths(&["/opt/"], &[0], &["x"]))
+            .unwrap()
+            .iter()
+            .map(line)
+            .collect();
+        assert_eq!(lines, ["/opt/x - - -:- - any"]);
+        assert_eq!(read(Writer::default()), Ok(vec![]));
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_or_told() {
-        let base = || Builder::default().texts(Tag::BaseNames, &["a", "b"]);
-        let dirs = || base().texts(Tag::DirNames, &["/"]);
-        let directory = dirs().words(Tag::DirIndexes, &[0, 1]);
-        assert_eq!(read(directory).unwrap_err(), FilesError::Directory(1));
-        let count = dirs().words(Tag::FileFlags, &[0]);
-        assert!(matches!(read(count), Err(FilesError::Count { .. })));
-        let caps = dirs().texts(Tag::FileCaps, &["cap_no=ep", ""]);
-        let (files, odd) = read(caps).unwrap();
-        assert_eq!((files.len(), odd.len()), (2, 1));
-        let outside = base().texts(Tag::DirNames, &["/../"]);
-        let (files, odd) = read(outside).unwrap();
-        assert_eq!((files.len(), odd.len()), (0, 2));
-        assert_eq!(read(Builder::default()).unwrap().0, []);
+    fn what_is_malformed_is_refused() {
+        let modes = |writer: Writer| writer.shorts(tag::FILEMODES, &[0o100755]);
+        for (header, message) in [
+            (paths(&["/"], &[1], &["x"]), "a file lies in no directory"),
+            (paths(&["/"], &[], &["x"]), "a file lies in no directory"),
+            (
+                paths(&["/../"], &[0], &["x"]),
+                "path /..//x has a `..` component",
+            ),
+            (
+                modes(paths(&["/"], &[0], &["x"])).strings(tag::FILECAPS, &["cap_x=p"]),
+                "/x: \"cap_x=p\" names no file capabilities: an unknown capability",
+            ),
+        ] {
+            assert_eq!(read(header).unwrap_err().to_string(), message);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_change_of_a_header_can_be_read(
+            at in any::<prop::sample::Index>(), byte: u8, end in any::<prop::sample::Index>(),
+        ) {
+            let mut blob = paths(&["/", "/usr/"], &[0, 1], &["a", "b"])
+                .shorts(tag::FILEMODES, &[0o40755, 0o100755])
+                .strings(tag::FILECAPS, &["", "cap_net_raw=ep"])
+                .words(tag::FILEFLAGS, &[0, CONFIG])
+                .finish();
+            let at = at.index(blob.len());
+            blob[at] = byte;
+            blob.truncate(blob.len() - end.index(blob.len() / 4));
+            if let Ok(header) = Header::parse(&blob) {
+                declared(&header).ok();
+            }
+        }
     }
 }

@@ -63,7 +63,7 @@ fn python_compiles_nothing_anew() {
         let name = format!("valid-{valid}");
         let repo = directory.path().join(format!("{name}-repo"));
         let commit = run(import(&repo, &layout.reference())
-            .args(["--init=bare-user", "--quiet", "--no-kernel"])
+            .args(["--init=bare-user", "--quiet"])
             .args(skip));
         let root = directory.path().join(name);
         checkout(&repo, &commit, &["-U"], &root);
@@ -95,12 +95,7 @@ fn the_python_of_the_demo_image_compiles_nothing_anew() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let repo = directory.path().join("repo");
     let source = format!("oci:{}:v1", image.to_str().unwrap());
-    let commit = run(import(&repo, &source).args([
-        "--init=bare",
-        "--quiet",
-        "--no-kernel",
-        "--initramfs=keep",
-    ]));
+    let commit = run(import(&repo, &source).args(["--init=bare", "--quiet", "--initramfs=keep"]));
     let root = directory.path().join("root");
     checkout(&repo, &commit, &["-H"], &root);
     let said = python(

@@ -25,7 +25,7 @@ use support::layout::{Image, Layer};
 use support::listing::{Kind, Listing, Node, read_directory};
 use tempfile::TempDir;
 
-const OPTIONS: &[&str] = &["--no-kernel", "--initramfs=keep"];
+const OPTIONS: &[&str] = &["--initramfs=keep"];
 
 /// A host that was deployed from a commit, before its first boot.
 struct Host {

@@ -439,7 +439,7 @@ fn paths() {
         (
             "etc that is a file",
             Made(|image| image.file("etc", "")),
-            &["fixup etc", "/etc is not a directory"],
+            &["/etc: not a directory"],
         ),
     ]);
 }

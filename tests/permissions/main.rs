@@ -181,8 +181,7 @@ impl Wrecked {
     }
 
     fn import(&self, source: &str, options: &[&str]) -> Value {
-        let options: Vec<_> = ["--no-kernel"].iter().chain(options).copied().collect();
-        import(&self.repo(), "bare", source, &options)
+        import(&self.repo(), "bare", source, options)
     }
 
     fn repo(&self) -> PathBuf {

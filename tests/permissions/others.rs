@@ -60,7 +60,7 @@ fn lists_of_libarchive_are_read() {
     );
     let source = image.write(&directory.path().join("image"));
     let repo = directory.path().join("repo");
-    let json = import(&repo, "bare-user", &source, &["--no-kernel"]);
+    let json = import(&repo, "bare-user", &source, &[]);
     assert_eq!(
         notes(&json),
         [
@@ -104,7 +104,7 @@ fn overrides_and_scripts_of_debian_count() {
     );
     let source = image.write(&directory.path().join("image"));
     let repo = directory.path().join("repo");
-    let json = import(&repo, "bare-user", &source, &["--no-kernel"]);
+    let json = import(&repo, "bare-user", &source, &[]);
     assert_eq!(
         notes(&json),
         ["changed /usr/bin/tool", "changed /usr/lib/dbus/launch"]

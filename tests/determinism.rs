@@ -26,7 +26,7 @@ use support::listing::{open, read_commit};
 
 /// The commit of [`specimen`]. It changes when what we make of an image changes: that is when
 /// `contract::metadata::FORMAT` has to grow, too.
-const GOLDEN: &str = "0a73e16ed1242d46db720a33b5128d3cd4514b3b21b0b00f05eeaa2a74ecaa55";
+const GOLDEN: &str = "489dec096dc253a6185f8f574f8e4a76c61ba52153da981a05bc7e5c0ba608cb";
 
 #[test]
 fn golden_in_repos_of_every_mode() {
@@ -103,6 +103,7 @@ fn metadata_of_an_image() {
     assert_eq!(
         metadata(&repo, &json),
         [
+            ("import-oci.options", "s", "--no-kernel"),
             ("ostree.bootable", "b", "true"),
             ("ostree.container.image-config", "s", &config),
             ("ostree.importer.version", "s", "import-oci 2"),
@@ -140,7 +141,8 @@ fn metadata_of_a_root() {
     fs::create_dir_all(root.join("usr")).unwrap();
     let root = format!("rootfs:{}", root.display());
     let json = import(&repo, "bare-user", &root, &["--timestamp=86400"]);
-    let [config, importer, manifest, digest] = metadata(&repo, &json).try_into().unwrap();
+    let [options, config, importer, manifest, digest] = metadata(&repo, &json).try_into().unwrap();
+    assert_eq!(options, ["import-oci.options", "s", "--no-kernel"]);
     assert_eq!(importer, ["ostree.importer.version", "s", "import-oci 2"]);
     let [key, _, manifest] = manifest;
     assert_eq!(key, "ostree.manifest");

@@ -127,7 +127,7 @@ fn sources() {
         (format!("oci:{}", at("empty")), "oci-layout: No such file"),
         (format!("rootfs:{}", at("empty")), "the directory is empty"),
         (at("text"), "looked for oci-layout"),
-        ("docker://quay.io/a/b:c".to_owned(), "skopeo copy"),
+        ("docker://127.0.0.1:1/a/b:c".to_owned(), "skopeo: "),
         ("a\nb\u{1b}[31m".to_owned(), "no such file or directory"),
     ] {
         let repo = GROUND.repo("archive");

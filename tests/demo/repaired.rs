@@ -34,7 +34,13 @@ fn every_difference_is_told() {
                 .iter()
                 .any(|(from, to)| is_moved(path, from, to, &before))
         };
-        if !same && !is_told(path, &told) && !moved() {
+        // A directory that something needs which was added or moved.
+        let needed = || {
+            let below = format!("{path}/");
+            let mut new = moves.iter().map(|(_, to)| to).chain(&told);
+            !before.contains_key(path) && new.any(|new| new.starts_with(&below))
+        };
+        if !same && !is_told(path, &told) && !moved() && !needed() {
             untold.push(path.clone());
         }
     }
@@ -116,8 +122,9 @@ fn moves(json: &Value) -> Vec<(String, String)> {
         .filter(|note| note["action"] == "moved");
     moved
         .filter_map(|note| {
-            let words = text(note, "/detail").strip_prefix("to ")?;
-            let to = words.split([',', ' ']).next()?;
+            let detail = text(note, "/detail");
+            let words = &detail[detail.find("to /")? + "to ".len()..];
+            let to = words.split([';', ',', ' ']).next()?;
             Some((host_path(text(note, "/path")), host_path(to)))
         })
         .collect()

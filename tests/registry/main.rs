@@ -44,6 +44,17 @@ fn imported(place: &Place, source: &str, options: &[&str]) -> Value {
     serde_json::from_str(&answer).expect("JSON")
 }
 
+/// Without what an import that finds layers in the repo says otherwise.
+fn apart_from_cost(value: &Value) -> Value {
+    let mut value = value.clone();
+    for layer in value.as_array_mut().into_iter().flatten() {
+        if let Some(layer) = layer.as_object_mut() {
+            layer.remove("cached");
+        }
+    }
+    value
+}
+
 /// Imports what must be refused; the one line that says why. The repo is still without refs.
 fn refused(place: &Place, source: &str, options: &[&str]) -> String {
     refused_by(&mut place.import(source, options), &place.at("repo"))

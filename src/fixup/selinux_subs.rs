@@ -159,21 +159,31 @@ impl Lines<'_> {
     }
 
     /// Makes `from` the same as `to`, with what the image's aliases say of paths below `to`.
+    ///
+    /// Of the lines that fit a path the last one decides, but with libselinux 3.8 the first
+    /// (SELinuxProject/selinux b1802386). So what is said of paths below stands on either side.
     fn add(&mut self, from: &[u8], to: &[u8], why: &str) -> Result<(), MalformedLine> {
-        self.append(from, to, why)?;
         // What decides first comes last: the administrator's lines, and of each file its last.
         let original = self.original.subs_dist.iter().rev();
         let original = original.chain(self.original.subs.iter().rev());
         let below: Vec<_> = original
             .filter_map(|alias| {
                 let rest = alias.from.strip_prefix(to)?;
-                (rest.len() > 1 && rest.starts_with(b"/"))
+                // No path that is looked up ends with a slash.
+                (rest.starts_with(b"/") && !rest.ends_with(b"/"))
                     .then(|| (alias.from.clone(), rest.to_vec()))
             })
             .collect();
-        for (known, rest) in below {
-            let why = format!("as {}", escape(&known));
-            self.append(&[from, &rest].concat(), &known, &why)?;
+        let append_below = |lines: &mut Self, (known, rest): &(Vec<u8>, Vec<u8>)| {
+            let why = format!("as {}", escape(known));
+            lines.append(&[from, rest].concat(), known, &why)
+        };
+        for alias in below.iter().rev() {
+            append_below(self, alias)?;
+        }
+        self.append(from, to, why)?;
+        for alias in &below {
+            append_below(self, alias)?;
         }
         Ok(())
     }

@@ -55,6 +55,8 @@ fn aliases_below_etc_hold_below_usr_etc() {
     assert_eq!(
         added("", "", subs_dist, &[]),
         [
+            "/usr/etc/systemd/system /usr/lib/systemd/system",
+            "/usr/etc/init.d /etc/rc.d/init.d",
             "/usr/etc /etc",
             "/usr/etc/init.d /etc/rc.d/init.d",
             "/usr/etc/systemd/system /usr/lib/systemd/system",
@@ -70,6 +72,8 @@ fn aliases_below_etc_hold_below_usr_etc() {
             &[]
         ),
         [
+            "/usr/etc/b /b",
+            "/usr/etc/a /usr/lib/a",
             "/usr/etc /etc",
             "/usr/etc/b /b",
             "/usr/etc/a /usr/lib/a",
@@ -113,6 +117,7 @@ fn links_into_var_are_equivalent() {
         added(lines, "", subs_dist, &links)[2..],
         [
             "/var/roothome /root",
+            "/var/usrlocal/lib /usr/lib",
             "/var/usrlocal /usr/local",
             "/var/usrlocal/lib /usr/lib",
         ]

@@ -23,8 +23,12 @@ const HEADER: &str = "\
 # Owners by name, because a host may have other numbers for them, see tmpfiles.d(5). Made by import-oci.
 ";
 
+/// Files that policies keep from `systemd-tmpfiles` as from everybody but the programs that change
+/// passwords, which give them to their owner by name whenever they write them.
+const PASSWORDS: [&[u8]; 2] = [b"etc/shadow", b"etc/gshadow"];
+
 /// Writes a line for each file and directory in `/etc` and `/var` that a system account owns, unless
-/// a line of the image is about it already.
+/// a line of the image is about it already, or it is one of [`PASSWORDS`].
 pub fn name_owners(image: &mut Image, system: &System, report: &mut Report) -> Result<()> {
     let file = path(FILE);
     let accounts = &image.packages.accounts;
@@ -39,8 +43,10 @@ pub fn name_owners(image: &mut Image, system: &System, report: &mut Report) -> R
         for (found, id) in image.tree.walk_from(&place) {
             let below = found.components().skip(place.components().count());
             let on_host = below.fold(path(host), |path, name| path.join(name));
-            let line = line(&on_host, image.tree.inode(id), accounts, system);
-            if let Some(line) = line.filter(|_| !declared.is_about(&on_host)) {
+            if PASSWORDS.contains(&on_host.as_bytes()) || declared.is_about(&on_host) {
+                continue;
+            }
+            if let Some(line) = line(&on_host, image.tree.inode(id), accounts, system) {
                 lines.insert(escape(&on_host), line);
             }
         }

@@ -1,6 +1,6 @@
 //! Path → SELinux context, from the text policy files of the image itself.
 //!
-//! [`Policy`] compiles every line of `file_contexts` and its companions into one lazy DFA; a
+//! [`Policy`] compiles the lines of `file_contexts` and its companions into one lazy DFA; a
 //! [`Labeler`] walks a path through it once and has all lines that match, the deciding one first.
 //! The host's policy, its kernel and its libselinux have no say, so the same image gets the same
 //! labels everywhere. What keeps it honest is libselinux on a private copy of the same text files
@@ -23,6 +23,7 @@ mod context;
 mod libselinux;
 mod pattern;
 mod policy;
+mod prefixes;
 mod tree;
 
 pub use check::{Disagreement, Labels, Node, Reference, TakeOver, label_all, sample};

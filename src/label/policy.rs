@@ -6,6 +6,7 @@ use regex_automata::{Anchored, Input, MatchKind, PatternID, PatternSet};
 use regex_syntax::hir::Hir;
 
 use super::pattern;
+use super::prefixes::Prefixes;
 use super::{ContextId, Contexts, FileKind, PolicyError, PolicyFile, PolicyFiles, PolicyLine};
 use crate::policy::{Aliases, Specification, specifications};
 
@@ -69,21 +70,36 @@ impl Policy {
     /// Fails with [`PolicyError::Malformed`] where libselinux cannot make sense of these files,
     /// either, and with another error where it can and this cannot.
     pub fn parse(files: &PolicyFiles) -> Result<Self, PolicyError> {
-        let mut literals = Vec::new();
-        let mut regexes = Vec::new();
-        for (file, content) in files.present() {
-            match file {
-                PolicyFile::Subs | PolicyFile::SubsDist => {}
-                PolicyFile::FileContexts | PolicyFile::Homedirs | PolicyFile::Local => {
-                    let (literal, regex): (Vec<_>, Vec<_>) = specifications(file, content)?
-                        .into_iter()
-                        .partition(Specification::is_literal);
-                    literals.extend(literal);
-                    regexes.extend(regex);
-                }
-            }
-        }
+        Self::compile(all_specifications(files)?, Aliases::parse(files)?)
+    }
 
+    /// The policy as far as it concerns `paths`, which are absolute: their answers are the same, and
+    /// most lines of a policy are for programs that an image has not.
+    ///
+    /// # Errors
+    /// As for [`Policy::parse`]; what is wrong with the regular expression of a line that concerns
+    /// none of the paths, libselinux does not look at, either.
+    pub fn for_paths(
+        files: &PolicyFiles,
+        paths: impl Iterator<Item = Vec<u8>>,
+    ) -> Result<Self, PolicyError> {
+        let mut specifications = all_specifications(files)?;
+        let aliases = Aliases::parse(files)?;
+        let mut prefixes: Prefixes = specifications.iter().map(Specification::prefix).collect();
+        for path in paths {
+            prefixes.see(&aliases.resolve(&path).0);
+        }
+        specifications.retain(|specification| prefixes.has_seen(&specification.prefix()));
+        Self::compile(specifications, aliases)
+    }
+
+    fn compile(
+        specifications: Vec<Specification<'_>>,
+        aliases: Aliases,
+    ) -> Result<Self, PolicyError> {
+        let (literals, regexes): (Vec<_>, Vec<_>) = specifications
+            .into_iter()
+            .partition(Specification::is_literal);
         let mut contexts = Contexts::default();
         let mut specs = Vec::with_capacity(literals.len() + regexes.len());
         let mut patterns = Vec::with_capacity(specs.capacity());
@@ -107,7 +123,7 @@ impl Policy {
         Ok(Self {
             specs,
             contexts,
-            aliases: Aliases::parse(files)?,
+            aliases,
             dfa: lazy_dfa(nfa.clone(), dfa::Config::new().cache_capacity(DFA_CACHE))?,
             simulation: simulation(nfa)?,
         })
@@ -146,6 +162,20 @@ impl Spec {
                     .is_some_and(|rest| rest.first() == Some(&b'/'))
             })
     }
+}
+
+/// The lines of all files, in the order libselinux reads them.
+fn all_specifications(files: &PolicyFiles) -> Result<Vec<Specification<'_>>, PolicyError> {
+    let mut all = Vec::new();
+    for (file, content) in files.present() {
+        match file {
+            PolicyFile::Subs | PolicyFile::SubsDist => {}
+            PolicyFile::FileContexts | PolicyFile::Homedirs | PolicyFile::Local => {
+                all.extend(specifications(file, content)?);
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// One automaton of all patterns; each ends with the path, so it matches once or not at all.
@@ -460,6 +490,32 @@ mod tests {
         let gave_up = |path: &Vec<u8>| policy.labeler().search(path, |_| true).is_err();
         assert!(paths.iter().any(gave_up));
         assert_eq!(answers(&policy), patient);
+    }
+
+    #[test]
+    fn lines_that_concern_no_path_are_left_out() {
+        let lines = "/.* all\n/usr/bin/sh shell\n/usr/bin/b.* bin\n/usr(/.*)? usr\n/srv/x served\n\
+                     /b(?!c)/d pcre\n";
+        let files = PolicyFiles {
+            subs: Some(b"/data /srv\n".to_vec()),
+            ..main_file(lines)
+        };
+        let for_paths = |paths: &[&str]| {
+            let paths = paths.iter().map(|path| path.as_bytes().to_vec());
+            let policy = Policy::for_paths(&files, paths)?;
+            let lines = policy.specs.iter().map(|spec| spec.line.number);
+            let mut lines: Vec<_> = lines.collect();
+            lines.sort_unstable();
+            Ok::<_, PolicyError>(lines)
+        };
+        assert_eq!(for_paths(&["/usr/lib"]), Ok(vec![1, 4]));
+        assert_eq!(for_paths(&["/usr/bin/bash", "/etc"]), Ok(vec![1, 3, 4]));
+        assert_eq!(for_paths(&["/usr/bin/sh"]), Ok(vec![1, 2, 4]));
+        assert_eq!(for_paths(&["//data//x"]), Ok(vec![1, 5]));
+        assert!(matches!(
+            for_paths(&["/bc/d"]),
+            Err(PolicyError::Unsupported { .. })
+        ));
     }
 
     #[test]

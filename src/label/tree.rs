@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::check::label_news;
-use super::{FileKind, Labels, NoPolicy, Oracle, Policy, XATTR, find_policy};
+use super::{FileKind, Labels, NoPolicy, Oracle, Policy, XATTR, find_policy, lookup_path};
 use crate::bodies::Bodies;
 use crate::digest::Digest;
 use crate::metadata::Special;
@@ -91,8 +91,8 @@ pub fn label_trees(
     };
     let digest = files.digest();
     let familiar = |n| familiar == Some(digest) && n < paths[0];
-    let (policy, oracle) = (Policy::parse(&files), || Oracle::new(&files));
-    let labels = label_news(policy, oracle, nodes, familiar)
+    let policy = Policy::for_paths(&files, nodes().map(|(path, _)| lookup_path(&path)));
+    let labels = label_news(policy, || Oracle::new(&files), nodes, familiar)
         .with_context(|| format!("labelling with the policy {name} of the image"))?;
     if let Some(reason) = &labels.taken_over {
         report.note(

@@ -45,6 +45,53 @@ impl Specification<'_> {
         let stem = &self.regex[..end];
         (!stem.bytes().any(is_metacharacter)).then_some(stem)
     }
+
+    /// What every path that matches it starts with. It may be shorter than what they have in common.
+    pub fn prefix(&self) -> Vec<u8> {
+        let mut prefix = Vec::new();
+        if has_open_alternation(self.regex) {
+            return prefix;
+        }
+        let mut rest = self.regex.as_bytes();
+        loop {
+            let literal;
+            (literal, rest) = match *rest {
+                [b'\\', escaped, ref rest @ ..] if !escaped.is_ascii_alphanumeric() => {
+                    (escaped, rest)
+                }
+                [b'\\', ..] | [] => return prefix,
+                [byte, ..] if is_metacharacter(byte) => return prefix,
+                [byte, ref rest @ ..] => (byte, rest),
+            };
+            if let [b'?' | b'*' | b'{', ..] = rest {
+                return prefix;
+            }
+            prefix.push(literal);
+        }
+    }
+}
+
+/// May it be `a|b` as a whole? It is taken for one, too, where classes would have to be understood
+/// to know.
+fn has_open_alternation(regex: &str) -> bool {
+    if !regex.contains('|') {
+        return false;
+    }
+    if regex.contains('[') {
+        return true;
+    }
+    let mut depth = 0;
+    let mut bytes = regex.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => _ = bytes.next(),
+            b'(' => depth += 1,
+            b')' => depth -= 1,
+            b'|' if depth <= 0 => return true,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// An alias: paths at or below `from` are looked up as if they lay at `to`.
@@ -358,6 +405,37 @@ mod tests {
             let got = &specification(&line).unwrap()[0];
             assert_eq!(got.is_literal(), literal, "{regex}");
             assert_eq!(got.stem(), stem, "{regex}");
+        }
+    }
+
+    #[test]
+    fn prefixes() {
+        for (regex, prefix) in [
+            ("/", "/"),
+            ("/usr/bin/\\[", "/usr/bin/["),
+            ("/usr/lib/a\\.so", "/usr/lib/a.so"),
+            ("/usr/bin(/.*)?", "/usr/bin"),
+            ("/run/*.pid", "/run"),
+            ("/ab+c", "/ab"),
+            ("/ab?c", "/a"),
+            ("/ab{0,2}c", "/a"),
+            ("/a\\.?", "/a"),
+            ("/a[bc]", "/a"),
+            ("/a\\d", "/a"),
+            ("/a\\", "/a"),
+            ("/a(b|c)d", "/a"),
+            ("/ab|/cd", ""),
+            ("/a(b)|/c", ""),
+            ("/a[(]|/c[)]", ""),
+            ("/a(b|[c])", ""),
+            ("/a)|/c", ""),
+            ("/a\\|b", "/a|b"),
+            (".*/x", ""),
+            ("(?i)/x", ""),
+        ] {
+            let line = format!("{regex} u:r:t");
+            let got = specification(&line).unwrap()[0].prefix();
+            assert_eq!(String::from_utf8(got).unwrap(), prefix, "{regex}");
         }
     }
 

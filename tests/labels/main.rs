@@ -154,6 +154,14 @@ fn equal(files: &PolicyFiles, questions: &[Question]) {
         .collect();
     let answered = started.elapsed();
 
+    let concerned = for_questions(files, questions).unwrap();
+    let mut labeler = concerned.labeler();
+    for ((path, kind), whole) in questions.iter().zip(&ours) {
+        let found = labeler.label(path, *kind).and_then(|found| found.context);
+        let context = found.map(|context| concerned.context(context));
+        assert_eq!(context, *whole, "{} {kind:?}", escape(path));
+    }
+
     let stride = if full() {
         1
     } else {
@@ -184,6 +192,11 @@ fn equal(files: &PolicyFiles, questions: &[Question]) {
         "{:#?}",
         &different[..different.len().min(20)]
     );
+}
+
+/// The policy as far as it concerns the questions.
+fn for_questions(files: &PolicyFiles, questions: &[Question]) -> Result<Policy, PolicyError> {
+    Policy::for_paths(files, questions.iter().map(|(path, _)| path.clone()))
 }
 
 fn differences(

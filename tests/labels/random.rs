@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::adversarial::near;
-use super::{KINDS, Question, full};
+use super::{KINDS, Question, for_questions, full};
 
 proptest! {
     #![proptest_config(ProptestConfig {
@@ -29,6 +29,7 @@ proptest! {
     ) {
         let files = PolicyFiles { file_contexts: main, homedirs, local, subs, subs_dist };
         agree(&Policy::parse(&files).unwrap(), &files, &questions)?;
+        agree(&for_questions(&files, &questions).unwrap(), &files, &questions)?;
     }
 
     /// Whatever of a regular expression is accepted means the same to PCRE.
@@ -40,6 +41,7 @@ proptest! {
         if let Ok(policy) = Policy::parse(&files) {
             questions.extend(near(&regex).into_iter().map(|path| (path, FileKind::Regular)));
             agree(&policy, &files, &questions)?;
+            agree(&for_questions(&files, &questions).unwrap(), &files, &questions)?;
         }
     }
 }

@@ -204,7 +204,15 @@ impl Bodies {
         self.store(self.unpatched(id).0).may_change()
     }
 
-    /// The body that a store holds, and what is patched of it, the last patch first.
+    /// The body that a store holds, and the bytes that are others in this one: where they stand,
+    /// and what they are, the last patch first.
+    pub fn original(&self, id: BodyId) -> (BodyId, impl Iterator<Item = (u64, &[u8])>) {
+        let (id, patches) = self.unpatched(id);
+        let patches = patches.into_iter();
+        (id, patches.map(|patch| (patch.offset, &*patch.bytes)))
+    }
+
+    /// The same with the patches themselves.
     fn unpatched(&self, mut id: BodyId) -> (BodyId, Vec<&Patch>) {
         let mut patches = Vec::new();
         while id.store == PATCHED {

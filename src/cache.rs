@@ -6,17 +6,18 @@
 //! matter: who uses them compares.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::Result;
 
+use crate::bodies::BodyId;
 use crate::contract::{RefName, metadata};
 use crate::digest::Digest;
 use crate::entry::EntryKind;
 use crate::fixup::clean_xattrs;
 use crate::layer::Layer;
 use crate::object::{FileHeader, FileObject};
-use crate::record::{LayerRecord, StoredFile};
+use crate::record::{ChangedFiles, LayerRecord, StoredFile};
 use crate::repo::{Repo, RepoBodies, StoredObject};
 use crate::source::LayerDescriptor;
 use crate::tree::{Content, Inode};
@@ -85,6 +86,34 @@ impl<'r> Cache<'r> {
         Ok(self.by_diff_id.get_or_init(|| found))
     }
 
+    /// What is known of the files of these layers, given by diff_id, that fixups changed when an image
+    /// of the repo was imported. The number of each layer is that of the store of its bodies.
+    ///
+    /// # Errors
+    /// The repo cannot be read. A record that cannot is none.
+    pub fn changed_files(&self, layers: &[Digest]) -> Result<HashMap<(BodyId, Digest), Digest>> {
+        let ours = format!("{}/{}", RefName::BASE_IMAGE_PREFIX, RefName::PROJECT);
+        let mut images = self.repo.refs_below(RefName::IMAGE_PREFIX)?;
+        images.extend(self.repo.refs_below(&ours)?);
+        let commits: BTreeSet<_> = images.into_iter().map(|(_, commit)| commit).collect();
+        let mut found = HashMap::new();
+        for commit in commits {
+            let metadata = self.repo.commit_metadata(commit)?;
+            let record = metadata.and_then(|metadata| metadata.bytes(metadata::CHANGED_FILES));
+            let Some(record) = record else {
+                continue;
+            };
+            match ChangedFiles::decode(&record) {
+                Ok(record) => found.extend(bodies_of(record, layers)),
+                Err(error) => {
+                    let commit = commit.hex();
+                    tracing::warn!("what fixups changed is read again: in {commit}, {error}");
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Of which layer a commit of ours is.
     fn diff_id(&self, commit: Digest) -> Result<Option<String>> {
         let metadata = self.repo.commit_metadata(commit)?;
@@ -114,6 +143,22 @@ impl<'r> Cache<'r> {
             }
         }
     }
+}
+
+/// The changed files as bodies of the stores of `layers`.
+fn bodies_of(
+    record: ChangedFiles,
+    layers: &[Digest],
+) -> impl Iterator<Item = ((BodyId, Digest), Digest)> {
+    let store = |diff_id| layers.iter().position(|layer| layer == diff_id);
+    let stores: Vec<_> = record.layers.iter().map(store).collect();
+    record.files.into_iter().filter_map(move |changed| {
+        let body = BodyId {
+            store: stores[changed.layer as usize]?.try_into().ok()?,
+            index: changed.file,
+        };
+        Some(((body, changed.change), changed.object))
+    })
 }
 
 /// `None`: the record speaks of objects that cannot be.

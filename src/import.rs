@@ -12,7 +12,6 @@
 //! and merged while bodies wait in spools; then what survived is labelled, hashed and written once.
 //! In between, an initramfs is made where that is asked for.
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +24,7 @@ use crate::commit::{self, CommitText};
 use crate::contract::LayerMetadata;
 use crate::digest::Digest;
 use crate::fixup::{self, FixupOptions, Image};
+use crate::known::{CommittedLayer, KnownObjects};
 use crate::label;
 use crate::layer::{self, Layer};
 use crate::layer_commit;
@@ -142,8 +142,12 @@ pub fn import(
     };
     let mut blobs = Vec::new();
     let mut changed = Vec::new();
+    let mut committed = Vec::new();
     for layer in layers {
-        match layer.unchanged(policy) {
+        let unchanged = layer.unchanged(policy);
+        let (diff_id, entries) = (layer.descriptor.diff_id, &layer.layer.entries);
+        committed.push(CommittedLayer::new(diff_id, entries, unchanged.is_some()));
+        match unchanged {
             Some(commit) => blobs.push((layer.descriptor.index, layer.descriptor.digest, commit)),
             None => changed.push((layer.tree(), layer)),
         }
@@ -165,8 +169,9 @@ pub fn import(
     let transaction = repo.transaction(options.threads)?;
     progress.begin(Stage::Objects, plan.files().len() as u64);
     let path = |index| plan.path(index);
-    let known = |file: &FileObject| known.get(file).copied();
-    let checksums = transaction.write_files(plan.files(), &known, &bodies, &path, &|| {
+    let find = |file: &FileObject| known.find(file, &bodies);
+    let found: Vec<_> = plan.files().iter().map(find).collect();
+    let checksums = transaction.write_files(plan.files(), &found, &bodies, &path, &|| {
         progress.advance(1)
     })?;
     progress.end();
@@ -188,6 +193,8 @@ pub fn import(
         }
     };
     text.metadata.initramfs_inputs = initramfs_inputs;
+    let changed_files = known.record(&plan, &checksums, &bodies, &committed);
+    text.metadata.changed_files = changed_files.encode();
     let text = match options.squash && text.only_layer.is_none() {
         true => text.squashed(root)?,
         false => text,
@@ -298,8 +305,8 @@ pub struct Prepared {
     pub newest: u64,
     /// Its layers, if they are to be committed too.
     layers: Vec<MergedLayer>,
-    /// Checksums of objects that lie in the repo.
-    known: HashMap<FileObject, Digest>,
+    /// Objects that lie in the repo.
+    known: KnownObjects,
 }
 
 /// A layer to be committed.
@@ -394,7 +401,7 @@ fn merge_image(
     progress: &dyn Progress,
     report: &mut Report,
 ) -> Result<Prepared> {
-    let mut known = HashMap::new();
+    let mut known = KnownObjects::default();
     let mut cached = Vec::new();
     for (store, descriptor) in (0..).zip(&image.layers) {
         let mut found = match &layers.cache {
@@ -402,9 +409,17 @@ fn merge_image(
             None => None,
         };
         if let Some(found) = &mut found {
-            known.extend(found.known.drain(..));
+            known.stored.extend(found.known.drain(..));
         }
         cached.push(found);
+    }
+    if let Some(cache) = &layers.cache {
+        let diff_ids: Vec<_> = image.layers.iter().map(|layer| layer.diff_id).collect();
+        known.changed = cache.changed_files(&diff_ids)?;
+        // A layer that is read counts its files otherwise.
+        known
+            .changed
+            .retain(|(body, _), _| cached[body.store as usize].is_some());
     }
     let missing: Vec<_> = image
         .layers
@@ -481,6 +496,6 @@ fn merge_root(
         summaries: Vec::new(),
         newest: newest.map_or(0, |seconds| seconds.max(0).unsigned_abs()),
         layers: Vec::new(),
-        known: HashMap::new(),
+        known: KnownObjects::default(),
     })
 }

@@ -16,6 +16,7 @@ pub mod findings;
 pub mod fixup;
 pub mod import;
 pub mod initramfs;
+pub mod known;
 pub mod label;
 pub mod layer;
 pub mod layer_commit;

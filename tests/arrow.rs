@@ -35,6 +35,7 @@ const ARROW: &[&str] = &[
     "options",
     "label",
     "object",
+    "known",
     "repo",
     "cache",
     "commit",

@@ -342,6 +342,59 @@ fn damaged_objects() {
     }
 }
 
+/// What a fixup moved is another object than in its layer, and the commit of the image says which:
+/// nobody looks at the one of the layer again.
+#[test]
+fn what_fixups_changed_is_not_read_again() {
+    let place = Place::new("bare-user");
+    let contexts = format!("{FILE_CONTEXTS}/var/.*\tsystem_u:object_r:var_t:s0\n");
+    let moved = || {
+        Layer::new()
+            .file(
+                "etc/selinux/tiny/contexts/files/file_contexts",
+                0o644,
+                &contexts,
+            )
+            .file("var/lib/app/data", 0o644, "of an application")
+    };
+    let old = place.write(specimen().layer(moved()));
+    let new = place.write(specimen().layer(moved()).layer(top()));
+    let first = place.update(&old, &[]);
+    let layer = digest(&first, 2).replace(':', "_3A_");
+    let layer = format!("ostree/container/blob/{layer}");
+    let object = |commit: &str, path: &str| {
+        let listing = place.ostree(&["ls", "-C", commit, path]);
+        listing.split_whitespace().nth(4).unwrap().to_owned()
+    };
+    let in_layer = object(&layer, "/var/lib/app/data");
+    let in_image = object(&image_ref(&place), "/usr/share/factory/var/lib/app/data");
+    assert_ne!(in_layer, in_image, "the labels differ");
+
+    let (directory, name) = in_layer.split_at(2);
+    let path = place.at("updated/objects").join(directory);
+    let path = path.join(format!("{name}.file"));
+    fs::write(path, "of somebody else").unwrap();
+    let update = place.update(&new, &[]);
+    let cold = place.cold(&new);
+    assert_eq!(without_cost(&update), without_cost(&cold));
+
+    // Under another policy it is another object, which must be made of that of the layer.
+    let policy = Layer::new().file(
+        "etc/selinux/tiny/contexts/files/file_contexts",
+        0o644,
+        &contexts.replace("default_t", "other_t"),
+    );
+    let other = place.write(specimen().layer(moved()).layer(policy));
+    let output = import_oci()
+        .args(import_arguments(&place.at("updated"), "bare-user", &other))
+        .arg("--quiet")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains(&in_layer), "{errors}");
+}
+
 fn image_ref(place: &Place) -> String {
     let refs = place.ostree(&["refs"]);
     let image = refs.lines().find(|name| name.contains("container/image/"));

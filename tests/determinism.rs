@@ -26,7 +26,7 @@ use support::listing::{open, read_commit};
 
 /// The commit of [`specimen`]. It changes when what we make of an image changes: that is when
 /// `contract::metadata::FORMAT` has to grow, too.
-const GOLDEN: &str = "489dec096dc253a6185f8f574f8e4a76c61ba52153da981a05bc7e5c0ba608cb";
+const GOLDEN: &str = "7de3cd85880159fbba84f5d64990125e1ebff61d3149eafa3d2e54820239876a";
 
 #[test]
 fn golden_in_repos_of_every_mode() {
@@ -106,7 +106,7 @@ fn metadata_of_an_image() {
             ("import-oci.options", "s", "--no-kernel"),
             ("ostree.bootable", "b", "true"),
             ("ostree.container.image-config", "s", &config),
-            ("ostree.importer.version", "s", "import-oci 2"),
+            ("ostree.importer.version", "s", "import-oci 3"),
             ("ostree.linux", "s", "6.1.0"),
             ("ostree.manifest", "s", &manifest),
             ("ostree.manifest-digest", "s", &manifest_digest),
@@ -143,7 +143,7 @@ fn metadata_of_a_root() {
     let json = import(&repo, "bare-user", &root, &["--timestamp=86400"]);
     let [options, config, importer, manifest, digest] = metadata(&repo, &json).try_into().unwrap();
     assert_eq!(options, ["import-oci.options", "s", "--no-kernel"]);
-    assert_eq!(importer, ["ostree.importer.version", "s", "import-oci 2"]);
+    assert_eq!(importer, ["ostree.importer.version", "s", "import-oci 3"]);
     let [key, _, manifest] = manifest;
     assert_eq!(key, "ostree.manifest");
     let manifest_digest = Digest::of(manifest.as_bytes()).to_string();

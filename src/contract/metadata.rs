@@ -36,6 +36,9 @@ pub const INITRAMFS_INPUTS: &str = "import-oci.initramfs-inputs";
 /// defaults do (text), as one would type them. Absent where there are none. The same image with
 /// other options is not here already.
 pub const OPTIONS: &str = "import-oci.options";
+/// In the commit of an image: which of its files fixups changed, and the objects that hold them
+/// (bytes), so that an update need not read them; the module `record` reads and writes it.
+pub const CHANGED_FILES: &str = "import-oci.changed-files";
 /// In the commit of a layer: the layer as OCI sees it, which a commit alone forgets (bytes); the
 /// module `record` reads and writes it.
 pub const LAYER: &str = "import-oci.layer";
@@ -61,7 +64,7 @@ pub const CACHED_CONFIG: &str = "ostree-ext.cached.config";
 /// The number of the tree that we make of an image. It changes when, and only when, the same image
 /// gives another tree or other metadata than before: whoever holds a commit with another number
 /// must import anew, whoever has this one need not.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// The value of [`IMPORTER_VERSION`] in our commits: `import-oci` and a format number, [`FORMAT`]
 /// for those made today. It is no release number, so that a release that changes nothing about the
@@ -103,6 +106,8 @@ pub struct ImageMetadata {
     pub format: u32,
     /// See [`OPTIONS`].
     pub options: Option<String>,
+    /// See [`CHANGED_FILES`].
+    pub changed_files: Option<Vec<u8>>,
 }
 
 /// What we write in the commit of a layer.
@@ -147,7 +152,7 @@ impl LayerMetadata {
 impl ImageMetadata {
     /// The keys and values, sorted by key.
     pub fn into_entries(self) -> Vec<(&'static str, MetadataValue)> {
-        use MetadataValue::{Flag, Text};
+        use MetadataValue::{Bytes, Flag, Text};
         let mut entries = vec![
             (MANIFEST_DIGEST, Text(self.manifest_digest.to_string())),
             (MANIFEST, Text(self.manifest)),
@@ -161,6 +166,10 @@ impl ImageMetadata {
         entries.extend(inputs.map(|digest| (INITRAMFS_INPUTS, Text(digest.hex()))));
         entries.extend(self.version.map(|version| (VERSION, Text(version))));
         entries.extend(self.options.map(|options| (OPTIONS, Text(options))));
+        entries.extend(
+            self.changed_files
+                .map(|record| (CHANGED_FILES, Bytes(record))),
+        );
         entries.sort_unstable_by_key(|&(key, _)| key);
         entries
     }
@@ -180,6 +189,7 @@ mod tests {
             initramfs_inputs: None,
             format: 7,
             options: None,
+            changed_files: None,
         }
     }
 

@@ -137,6 +137,11 @@ impl<'l> Plan<'l> {
         self.labels[index]
     }
 
+    /// How many trees were added.
+    pub fn trees(&self) -> usize {
+        self.trees.len()
+    }
+
     /// The indices in [`Plan::files`] of what the names of the tree that was added as number `tree`
     /// lead to; the same one more than once where it has several names.
     pub fn files_of(&self, tree: usize) -> impl Iterator<Item = usize> {

@@ -23,6 +23,7 @@
 //!
 //! Who reads a record of another version takes the layer for unknown.
 
+mod changes;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use crate::entry::{Entry, EntryKind};
 use crate::metadata::{Metadata, Special, Xattrs};
 use crate::path::{ImagePath, PathError};
 use crate::report::{Action, Report};
+pub use changes::{CHANGES_VERSION, ChangedFile, ChangedFiles};
 use reader::Reader;
 
 /// The version of the format.

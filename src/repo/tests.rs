@@ -20,9 +20,6 @@ use crate::path::ImagePath;
 
 const THREADS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
-/// No checksum is known.
-const UNKNOWN: fn(&FileObject) -> Option<Digest> = |_| None;
-
 /// The modes that can be tried here: bare repos give files their owner, which only root may.
 fn modes() -> Vec<Mode> {
     let mut modes = vec![Mode::BareUser, Mode::Archive];
@@ -141,7 +138,13 @@ impl Sample {
 
     fn write_files(&self, transaction: &Transaction<'_>) -> Result<Vec<Digest>> {
         let path = |index: usize| ImagePath::parse(self.paths[index].as_bytes()).unwrap();
-        transaction.write_files(&self.files, &UNKNOWN, &self.bodies, &path, &|| ())
+        transaction.write_files(
+            &self.files,
+            &vec![None; self.files.len()],
+            &self.bodies,
+            &path,
+            &|| (),
+        )
     }
 
     /// Writes everything and lets `name` point to it.
@@ -292,7 +295,13 @@ fn progress_counts_everything_once() {
     };
     let path = |_| ImagePath::root();
     transaction
-        .write_files(&sample.files, &UNKNOWN, &sample.bodies, &path, &done)
+        .write_files(
+            &sample.files,
+            &vec![None; sample.files.len()],
+            &sample.bodies,
+            &path,
+            &done,
+        )
         .unwrap();
     assert_eq!(calls.into_inner(), 7);
 }
@@ -342,7 +351,7 @@ fn file_that_changes_under_our_hands_is_an_error() {
     let bodies = Arc::new(Bodies::new(vec![Box::new(store)]));
     let path = |_| ImagePath::parse(b"var/log/journal").unwrap();
     let error = transaction
-        .write_files(&[object], &UNKNOWN, &bodies, &path, &|| ())
+        .write_files(&[object], &[None], &bodies, &path, &|| ())
         .unwrap_err();
     let error = format!("{error:#}");
     assert!(error.contains("writing /var/log/journal"), "{error}");
@@ -386,7 +395,7 @@ fn body_that_ends_early_is_an_error() {
     let bodies = Arc::new(Bodies::new(vec![Box::new(Short)]));
     let path = |_| ImagePath::parse(b"etc/motd").unwrap();
     let error = transaction
-        .write_files(&[object], &UNKNOWN, &bodies, &path, &|| ())
+        .write_files(&[object], &[None], &bodies, &path, &|| ())
         .unwrap_err();
     assert!(
         format!("{error:#}").starts_with("writing /etc/motd"),

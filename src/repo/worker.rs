@@ -58,24 +58,31 @@ impl Worker {
         cancellable: &gio::Cancellable,
     ) -> Result<Digest> {
         if seen.insert(checksum) {
-            let (repo, hex) = (&self.0.inner, checksum.hex());
-            // Where it nearly always is; libostree looks at several places, one of them its parent.
-            let suffix = match self.0.mode {
-                Mode::Archive => "filez",
-                Mode::Bare | Mode::BareUser => "file",
-            };
-            let path = format!("objects/{}/{}.{suffix}", &hex[..2], &hex[2..]);
-            let flags = AtFlags::SYMLINK_NOFOLLOW;
-            let here = rustix::fs::statat(repo.dfd_borrow(), path, flags).is_ok();
-            let present =
-                here || repo.has_object(ostree::ObjectType::File, &hex, Some(cancellable))?;
+            let hex = checksum.hex();
+            let kind = ostree::ObjectType::File;
+            let has = || self.0.inner.has_object(kind, &hex, Some(cancellable));
             ensure!(
-                present,
+                self.is_here(&hex, self.content_suffix()) || has()?,
                 "the repo lost the object {hex}; `ostree fsck --delete`, and an import anew, \
                  repair it"
             );
         }
         Ok(checksum)
+    }
+
+    /// Is an object where it nearly always is? libostree looks at several places, one of them the
+    /// repo's parent, and takes as many times longer.
+    fn is_here(&self, hex: &str, suffix: &str) -> bool {
+        let path = format!("objects/{}/{}.{suffix}", &hex[..2], &hex[2..]);
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::statat(self.0.inner.dfd_borrow(), path, flags).is_ok()
+    }
+
+    fn content_suffix(&self) -> &'static str {
+        match self.0.mode {
+            Mode::Archive => "filez",
+            Mode::Bare | Mode::BareUser => "file",
+        }
     }
 
     /// Writes a content object that is in memory.
@@ -140,6 +147,9 @@ impl Worker {
         cancellable: &gio::Cancellable,
     ) -> Result<()> {
         let (repo, checksum) = (&self.0.inner, checksum.hex());
+        if self.is_here(&checksum, self.content_suffix()) {
+            return Ok(());
+        }
         let kind = ostree::ObjectType::File;
         let unchecked =
             self.0.mode == Mode::Archive && !repo.has_object(kind, &checksum, Some(cancellable))?;
@@ -177,17 +187,21 @@ impl Worker {
         object: &MetadataObject,
         cancellable: &gio::Cancellable,
     ) -> Result<()> {
-        let kind = match object.kind {
-            MetadataKind::DirMeta => ostree::ObjectType::DirMeta,
-            MetadataKind::DirTree => ostree::ObjectType::DirTree,
+        let (kind, suffix) = match object.kind {
+            MetadataKind::DirMeta => (ostree::ObjectType::DirMeta, "dirmeta"),
+            MetadataKind::DirTree => (ostree::ObjectType::DirTree, "dirtree"),
         };
+        let checksum = object.checksum.hex();
+        if self.is_here(&checksum, suffix) {
+            return Ok(());
+        }
         let variant = Variant::from_data_with_type(
             object.bytes.clone(),
             &ostree::metadata_variant_type(kind),
         );
         self.0
             .inner
-            .write_metadata_trusted(kind, &object.checksum.hex(), &variant, Some(cancellable))
+            .write_metadata_trusted(kind, &checksum, &variant, Some(cancellable))
             .map_err(|error| self.0.explain(error))
     }
 }

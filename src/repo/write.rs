@@ -15,8 +15,8 @@ use crate::path::ImagePath;
 impl Transaction<'_> {
     /// Writes the objects that the repo lacks and returns the checksums of all, by index.
     ///
-    /// `known` gives the checksums of objects that the repo must have; they are neither read nor
-    /// written. Other bodies are read in the order in which they lie in their stores. `path` names an object in
+    /// `known` holds the checksums of objects that the repo must have, by the same index; they are
+    /// neither read nor written. Other bodies are read in the order in which they lie in their stores. `path` names an object in
     /// errors; `done` is called from any thread after each object.
     ///
     /// # Errors
@@ -25,15 +25,18 @@ impl Transaction<'_> {
     pub fn write_files(
         &self,
         objects: &[FileObject],
-        known: &(dyn Fn(&FileObject) -> Option<Digest> + Sync),
+        known: &[Option<Digest>],
         bodies: &Arc<Bodies>,
         path: &(dyn Fn(usize) -> ImagePath + Sync),
         done: &(dyn Fn() + Sync),
     ) -> Result<Vec<Digest>> {
-        let sizes = objects.iter().map(|object| match object.body {
-            Some(body) if known(object).is_none() => bodies.size(body),
-            _ => 0,
-        });
+        let sizes = objects
+            .iter()
+            .zip(known)
+            .map(|(object, known)| match (object.body, known) {
+                (Some(body), None) => bodies.size(body),
+                _ => 0,
+            });
         // A sparse file may claim any size: hashing it could take hours before the disk is full.
         // Compressed it may fit all the same.
         if let Some((index, largest)) = sizes.enumerate().max_by_key(|&(_, size)| size)
@@ -49,7 +52,7 @@ impl Transaction<'_> {
         self.unpublished.set(true);
         parallel::map(self.workers(), &order, |worker, index, cancellable| {
             let object = &objects[index];
-            let checksum = match (known(object), object.body) {
+            let checksum = match (known[index], object.body) {
                 (Some(checksum), _) => worker.count_present(checksum, seen, cancellable),
                 (None, Some(body)) => {
                     worker.write_regular(&object.header, bodies, body, seen, cancellable)

@@ -1,0 +1,107 @@
+//! Objects that a repo has already, so that nothing of them is read, and what the commit of an image
+//! says of them for the next import.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::bodies::{Bodies, BodyId};
+use crate::digest::{Digest, Hasher};
+use crate::entry::{Entry, EntryKind};
+use crate::object::{FileObject, Plan};
+use crate::record::{ChangedFile, ChangedFiles};
+
+/// The checksums of objects that a repo has.
+#[derive(Debug, Default)]
+pub struct KnownObjects {
+    /// Files as their layers hold them.
+    pub stored: HashMap<FileObject, Digest>,
+    /// Files that fixups changed: the body of a layer and a [`change`] of it.
+    pub changed: HashMap<(BodyId, Digest), Digest>,
+}
+
+impl KnownObjects {
+    /// The checksum of `file`; `None`: only reading it can tell.
+    pub fn find(&self, file: &FileObject, bodies: &Bodies) -> Option<Digest> {
+        let stored = self.stored.get(file).copied();
+        stored.or_else(|| {
+            let change = change(file, bodies).filter(|_| !self.changed.is_empty())?;
+            self.changed.get(&change).copied()
+        })
+    }
+}
+
+/// The body that a file was made of, and a digest of what was done to it: its header and the bytes
+/// that are others. `None` for a link.
+pub fn change(file: &FileObject, bodies: &Bodies) -> Option<(BodyId, Digest)> {
+    let (original, patches) = bodies.original(file.body?);
+    let mut hasher: Hasher = file.header.hasher();
+    for (offset, bytes) in patches {
+        hasher.update(&offset.to_be_bytes());
+        hasher.update(&(bytes.len() as u64).to_be_bytes());
+        hasher.update(bytes);
+    }
+    Some((original, hasher.finish()))
+}
+
+/// A layer of an image whose commit is in the repo, or will be.
+#[derive(Debug)]
+pub struct CommittedLayer {
+    /// Digest of its tar stream.
+    pub diff_id: Digest,
+    /// Is its commit there, with objects of [`KnownObjects::stored`]? Else the plan has its tree.
+    pub stored: bool,
+    /// The numbers of its regular files in the order of the stream.
+    numbers: HashMap<BodyId, u32>,
+}
+
+impl CommittedLayer {
+    /// The layer that has these entries.
+    pub fn new(diff_id: Digest, entries: &[Entry], stored: bool) -> Self {
+        let bodies = entries.iter().filter_map(|entry| match entry.kind {
+            EntryKind::File { body, .. } => Some(body),
+            _ => None,
+        });
+        Self {
+            diff_id,
+            stored,
+            numbers: bodies.zip(0..).collect(),
+        }
+    }
+}
+
+impl KnownObjects {
+    /// What the next import is to know of the files of the first tree of `plan`: those that are
+    /// other objects than in the commits of `layers`, from the lowest up, whose trees are the
+    /// others. `checksums` are those of the plan's files.
+    pub fn record(
+        &self,
+        plan: &Plan<'_>,
+        checksums: &[Digest],
+        bodies: &Bodies,
+        layers: &[CommittedLayer],
+    ) -> ChangedFiles {
+        let planned: HashSet<_> = (1..plan.trees())
+            .flat_map(|tree| plan.files_of(tree))
+            .collect();
+        let of_image: BTreeSet<_> = plan.files_of(0).collect();
+        let files = of_image.into_iter().filter_map(|index| {
+            let file = &plan.files()[index];
+            let (body, change) = change(file, bodies)?;
+            let layer = layers.get(body.store as usize)?;
+            let as_in_layer = match layer.stored {
+                true => self.stored.contains_key(file),
+                false => planned.contains(&index),
+            };
+            let number = layer.numbers.get(&body).filter(|_| !as_in_layer)?;
+            Some(ChangedFile {
+                layer: body.store,
+                file: *number,
+                change,
+                object: checksums[index],
+            })
+        });
+        ChangedFiles {
+            files: files.collect(),
+            layers: layers.iter().map(|layer| layer.diff_id).collect(),
+        }
+    }
+}

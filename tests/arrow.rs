@@ -36,6 +36,7 @@ const ARROW: &[&str] = &[
     "label",
     "object",
     "repo",
+    "images",
     "cache",
     "commit",
     "layer_commit",

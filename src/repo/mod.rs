@@ -79,6 +79,18 @@ impl Repo {
     /// [`RepoError::NotARepo`], [`RepoError::UnsupportedMode`], [`RepoError::NotWritable`], or
     /// what else libostree says.
     pub fn open(path: &Path) -> Result<Self> {
+        let repo = Self::open_for_reading(path)?;
+        repo.inner
+            .is_writable()
+            .map_err(|error| RepoError::NotWritable(path.to_owned(), error))?;
+        Ok(repo)
+    }
+
+    /// Opens the repo at `path`, of which nothing will be changed.
+    ///
+    /// # Errors
+    /// Those of [`Repo::open`], without [`RepoError::NotWritable`].
+    pub fn open_for_reading(path: &Path) -> Result<Self> {
         let inner = ostree::Repo::new_for_path(path);
         inner.open(gio::Cancellable::NONE).map_err(|error| {
             if error.matches(gio::IOErrorEnum::NotFound) {
@@ -88,9 +100,6 @@ impl Repo {
             }
         })?;
         let mode = configured_mode(&inner).with_context(|| path.display().to_string())?;
-        inner
-            .is_writable()
-            .map_err(|error| RepoError::NotWritable(path.to_owned(), error))?;
         Ok(Self {
             inner,
             path: path.to_owned(),

@@ -15,6 +15,8 @@ pub struct CommitMetadata {
     dictionary: Variant,
     /// Seconds since the epoch.
     pub timestamp: u64,
+    /// The commit it was made from, if it says one.
+    pub parent: Option<Digest>,
 }
 
 impl CommitMetadata {
@@ -81,6 +83,19 @@ impl Repo {
         Ok(refs)
     }
 
+    /// A text of the metadata that lie beside a commit, not in it; `None` if there is no such text.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn detached_text(&self, commit: Digest, key: &str) -> Result<Option<String>> {
+        let detached = self
+            .inner
+            .read_commit_detached_metadata(&commit.hex(), gio::Cancellable::NONE)
+            .with_context(|| format!("reading what lies beside the commit {}", commit.hex()))?;
+        let text = |detached| VariantDict::new(Some(&detached)).lookup(key).ok()?;
+        Ok(detached.and_then(text))
+    }
+
     /// What a commit says; `None` if the repo lacks it, or, as `ostree fsck` found, a part of it.
     pub fn commit_metadata(&self, commit: Digest) -> Result<Option<CommitMetadata>> {
         let loaded = match self.inner.load_commit(&commit.hex()) {
@@ -94,8 +109,14 @@ impl Repo {
 }
 
 fn of_variant(commit: &Variant) -> CommitMetadata {
+    let parent: Option<[u8; 32]> = commit
+        .child_value(1)
+        .fixed_array()
+        .ok()
+        .and_then(|bytes| bytes.try_into().ok());
     CommitMetadata {
         dictionary: commit.child_value(0),
         timestamp: ostree::commit_get_timestamp(commit),
+        parent: parent.map(Digest::from_bytes),
     }
 }

@@ -9,8 +9,12 @@ mod bodies;
 mod commit;
 mod error;
 mod initramfs;
+mod lock;
+mod prune;
+mod pull;
 mod read;
 mod staging;
+mod sysroot;
 mod transaction;
 mod worker;
 mod write;
@@ -27,7 +31,10 @@ pub use bodies::{RepoBodies, StoredObject};
 pub use commit::CommitSpec;
 pub use error::RepoError;
 pub use initramfs::StoredInitramfs;
+pub use lock::RepoLock;
+pub use prune::PrunedObjects;
 pub use read::CommitMetadata;
+pub use sysroot::{Deployment, Sysroot, SysrootLock};
 pub use transaction::{Statistics, Transaction};
 
 /// How a repo stores objects.

@@ -33,6 +33,13 @@ pub(super) struct Holder {
     pub layers: Result<Vec<String>, String>,
 }
 
+impl Holder {
+    /// The ref.
+    pub fn to_ref(&self) -> (String, Digest) {
+        (self.name.clone(), self.commit)
+    }
+}
+
 /// What is deployed.
 #[derive(Debug, Default)]
 pub(super) struct Deployed {

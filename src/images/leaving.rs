@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use anyhow::{Result, ensure};
 
-use super::inventory::{Deployed, Inventory, ours};
+use super::find::candidates;
+use super::inventory::{Deployed, Holder, Inventory, ours};
 use crate::contract::{ImageReference, RefName, ref_escape};
 use crate::digest::Digest;
 
@@ -43,25 +44,20 @@ pub(super) fn of_references(inventory: &Inventory, references: &[String]) -> Res
     let mut leaving = Leaving::default();
     let mut missing = Vec::new();
     for reference in references {
-        let image = reference.parse::<ImageReference>().ok();
-        let image_ref = image
-            .clone()
-            .and_then(|image| RefName::Image(image).to_ref().ok());
-        let images = inventory
-            .images
-            .iter()
-            .filter(|held| image_ref.as_ref() == Some(&held.name));
-        let bases = inventory
-            .ours
-            .iter()
-            .filter(|held| is_import_of(&held.name, reference, image.as_ref()));
-        let before = leaving.images.len() + leaving.base_images.len();
-        let named = |held: &super::inventory::Holder| (held.name.clone(), held.commit);
-        leaving.images.extend(images.map(named));
-        leaving.base_images.extend(bases.map(named));
-        if leaving.images.len() + leaving.base_images.len() == before {
+        let meant = candidates(reference).unwrap_or_default();
+        let named = |held: &&Holder| meant.iter().any(|image| is_ref_of(&held.name, image));
+        let imported = |held: &&Holder| is_import_of(&held.name, reference, &meant);
+        let images: Vec<_> = inventory.images.iter().filter(named).collect();
+        let bases: Vec<_> = inventory.ours.iter().filter(imported).collect();
+        if images.is_empty() && bases.is_empty() {
             missing.push(&**reference);
         }
+        leaving
+            .images
+            .extend(images.into_iter().map(Holder::to_ref));
+        leaving
+            .base_images
+            .extend(bases.into_iter().map(Holder::to_ref));
     }
     ensure!(
         missing.is_empty(),
@@ -75,14 +71,18 @@ pub(super) fn of_references(inventory: &Inventory, references: &[String]) -> Res
     Ok(leaving)
 }
 
-/// Was the ref `name` of ours written when this image was imported? An image may have been named
-/// otherwise there than others name it.
-fn is_import_of(name: &str, reference: &str, image: Option<&ImageReference>) -> bool {
+fn is_ref_of(name: &str, image: &ImageReference) -> bool {
+    RefName::parse(name) == Ok(Some(RefName::Image(image.clone())))
+}
+
+/// Was the ref `name` of ours written when `reference` was imported, which may stand for any of
+/// `images`? The source of an image may have been written otherwise than others name it.
+fn is_import_of(name: &str, reference: &str, images: &[ImageReference]) -> bool {
     let Ok(imported) = ref_escape::unescape_with_prefix(&ours(), name) else {
         return false;
     };
-    let as_others = || imported.parse::<ImageReference>().ok()?.canonicalize().ok();
-    imported == reference || (image.is_some() && as_others().as_ref() == image)
+    let same = |image: &ImageReference| candidates(&imported).is_ok_and(|of| of.contains(image));
+    imported == reference || images.iter().any(same)
 }
 
 /// What leaves in a clean-up, without its layers.
@@ -137,7 +137,7 @@ fn is_named(image: &str, ours: &str) -> bool {
     let Ok(Some(RefName::Image(image))) = RefName::parse(image) else {
         return false;
     };
-    is_import_of(ours, &image.to_string(), Some(&image))
+    is_import_of(ours, &image.to_string(), &[image])
 }
 
 /// Adds the layers that nothing needs any more once the others have left. Where something cannot be

@@ -3,7 +3,9 @@
 //! To them one ref that cannot be read spoils all images of a repo. Here it is listed with what is
 //! wrong with it, and everything that it may need is kept.
 
+pub mod answer;
 mod copy;
+mod find;
 mod history;
 mod inventory;
 mod leaving;
@@ -12,6 +14,7 @@ mod remove;
 mod state;
 
 pub use copy::{Copied, copy};
+pub use find::find;
 pub use history::{LayerHistory, history};
 pub use leaving::Leaving;
 pub use list::{Listing, list};

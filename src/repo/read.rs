@@ -65,12 +65,12 @@ impl Repo {
         Ok(commit.transpose()?)
     }
 
-    /// The names of the refs below `prefix`, in byte order, and the commits they point to.
+    /// The names of the refs below `prefix`, of all where that is empty, in byte order, and the commits they point to.
     pub fn refs_below(&self, prefix: &str) -> Result<Vec<(String, Digest)>> {
         let refs = self
             .inner
             .list_refs_ext(
-                Some(prefix),
+                Some(prefix).filter(|prefix| !prefix.is_empty()),
                 ostree::RepoListRefsExtFlags::EXCLUDE_REMOTES,
                 gio::Cancellable::NONE,
             )

@@ -79,7 +79,7 @@ fn one_image() {
         ("base_commit", Value::Null),
         ("deployed", json!(false)),
         ("image_version", json!("1.2")),
-        ("kernel", Value::Null),
+        ("kernel", json!("6.1.0")),
         ("policy", json!("tiny")),
         ("importer", json!("import-oci 2")),
         ("format", json!(2)),
@@ -201,4 +201,66 @@ fn how_layers_were_made() {
     assert_eq!(made, ["import-oci"]);
     assert!(place.said("history", &[&squashed]).contains("import-oci"));
     assert_eq!(texts(&place.json("inspect", &[&squashed])["refs"]).len(), 3);
+}
+
+/// An image as old versions of ostree-ext left it, and an update that a newer one saw.
+#[test]
+fn images_of_others() {
+    let place = Place::new();
+    let source = place.import(&["base", "one"]);
+    let inspected = place.json("inspect", &[&source]);
+    let commit = text(&inspected, "/commit");
+    let tree = format!("--tree=ref={commit}");
+    let parent = format!("--parent={commit}");
+    let metadata = [
+        ("ostree.manifest", inspected["manifest"].to_string()),
+        (
+            "ostree.manifest-digest",
+            format!("sha256:{}", "a".repeat(64)),
+        ),
+        ("ostree.container.image-config", "null".to_owned()),
+        ("ostree.importer.version", "0.15.3".to_owned()),
+    ];
+    let metadata = metadata.map(|(key, value)| format!("--add-metadata-string={key}={value}"));
+    let update = format!("sha256:{}", "b".repeat(64));
+    let detached = [
+        ("manifest-digest", update.clone()),
+        ("manifest", inspected["manifest"].to_string()),
+        ("config", inspected["config"].to_string()),
+    ];
+    let detached = detached.map(|(key, value)| {
+        format!("--add-detached-metadata-string=ostree-ext.cached.{key}={value}")
+    });
+    let arguments = ["commit", "--orphan", &tree, &parent].map(str::to_owned);
+    let arguments: Vec<_> = arguments.iter().chain(&metadata).chain(&detached).collect();
+    let arguments: Vec<_> = arguments.into_iter().map(String::as_str).collect();
+    let foreign = place.ostree(&arguments);
+    place.ostree(&["refs", &foreign, "--create", &image_ref("oci:foreign")]);
+
+    let inspected = place.json("inspect", &["oci:foreign"]);
+    for (field, expected) in [
+        ("base_commit", json!(commit)),
+        (
+            "manifest_digest",
+            json!(format!("sha256:{}", "a".repeat(64))),
+        ),
+        ("image_version", Value::Null),
+        ("importer", json!("0.15.3")),
+        ("format", Value::Null),
+        ("options", Value::Null),
+        (
+            "cached_update",
+            json!({ "manifest_digest": update, "image_version": "7" }),
+        ),
+    ] {
+        assert_eq!(inspected[field], expected, "{field}");
+    }
+    let said = place.said("inspect", &["oci:foreign"]);
+    for part in ["made by   0.15.3\n", &format!("update    {update} 7\n")] {
+        assert!(said.contains(part), "{part:?} is not in: {said}");
+    }
+    assert_eq!(
+        place.json("list", &[])["images"].as_array().unwrap().len(),
+        2
+    );
 }

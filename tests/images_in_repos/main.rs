@@ -2,6 +2,7 @@
 
 mod copy;
 mod list;
+mod others;
 mod prune;
 mod remove;
 mod system;
@@ -11,6 +12,7 @@ mod support {
     pub mod command;
     pub mod layout;
     pub mod listing;
+    pub mod peers;
     pub mod schema;
 }
 

@@ -94,12 +94,12 @@ fn images_of_others_stay_theirs() {
     let place = Place::new();
     let source = place.import(&["base", "one"]);
     let image = place.resolve(&image_ref(&source)).unwrap();
-    let keep = format!("--add-metadata-string=ostree.importer.version=0.15.3");
+    let importer = "--add-metadata-string=ostree.importer.version=0.15.3";
     let foreign = place.ostree(&[
         "commit",
         "--orphan",
         &format!("--tree=ref={image}"),
-        &keep,
+        importer,
         &metadata(&place, &image, "ostree.manifest"),
         &metadata(&place, &image, "ostree.manifest-digest"),
     ]);

@@ -1,5 +1,8 @@
 //! The images of a repo: listed, told, removed, pruned and copied, beside what others left there.
 
+#[allow(dead_code, reason = "one test uses a part of it")]
+#[path = "../common/image.rs"]
+mod containerfile;
 mod copy;
 mod list;
 mod others;

@@ -78,6 +78,7 @@ pub fn import(
     options: &ImportOptions,
     progress: &dyn Progress,
 ) -> Result<Imported> {
+    let _lock = repo.share()?;
     let destination = Destination::new(repo, reference, &options.refs)?;
     let shaping = options::shaping(&options.merge, &options.fixups, options.squash);
     let mut report = Report::default();

@@ -37,6 +37,7 @@ const ARROW: &[&str] = &[
     "object",
     "known",
     "repo",
+    "images",
     "cache",
     "commit",
     "layer_commit",

@@ -1,13 +1,14 @@
 //! `import-oci check SOURCE`: would it boot, and what would an import change?
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use comfy_table::{ContentArrangement, Row, Table, presets};
+use comfy_table::Row;
 
 use super::progress::Bar;
+use super::table::{answer, print_table, table};
 use super::{OutputArgs, SourceArgs, TreeArgs, import_options};
 use crate::bodies::temporary_directory;
 use crate::findings::{Checked, Finding, Severity};
@@ -37,13 +38,9 @@ pub fn run(args: &CheckArgs, output: OutputArgs) -> Result<ExitCode> {
     let report = import::check(source, &temporary_directory(), &options, &bar)
         .with_context(|| format!("checking {reference}"))?;
     let checked = Checked::new(reference.to_string(), &report);
-    let mut stdout = io::stdout().lock();
-    if args.json {
-        writeln!(stdout, "{}", serde_json::to_string(&checked)?)?;
-    } else {
-        print(&checked, output.verbose > 0, &mut stdout)?;
-    }
-    stdout.flush()?;
+    answer(&checked, args.json, |checked, out| {
+        print(checked, output.verbose > 0, out)
+    })?;
     Ok(match checked.bootable {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -70,14 +67,7 @@ fn print(checked: &Checked, all: bool, out: &mut impl Write) -> io::Result<()> {
         ": {fatal} fatal, {warnings} warning{plural}, {repaired} repaired by an import"
     )?;
 
-    let mut table = Table::new();
-    table
-        .load_preset(presets::NOTHING)
-        .set_header(["", "found by", "path", "what", "fix"]);
-    // Whoever reads it by lines wants a finding on one.
-    if io::stdout().is_terminal() {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-    }
+    let mut table = table(["", "found by", "path", "what", "fix"]);
     let mut left_out = 0;
     for (index, finding) in checked.findings.iter().enumerate() {
         if all || finding.severity != Severity::Repaired || is_among_first(checked, index) {
@@ -86,9 +76,7 @@ fn print(checked: &Checked, all: bool, out: &mut impl Write) -> io::Result<()> {
             left_out += 1;
         }
     }
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
-    }
+    print_table(&table, out)?;
     if left_out > 0 {
         writeln!(
             out,

@@ -1,10 +1,18 @@
 //! The command line: one file a verb. Nothing else prints.
 
 mod check;
+mod copy;
+mod history;
 mod import;
+mod inspect;
 mod labels;
+mod list;
 mod progress;
+mod prune;
+mod remove;
+mod repo;
 mod summary;
+mod table;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZeroUsize;
@@ -54,6 +62,18 @@ enum Verb {
     Check(check::CheckArgs),
     /// Show which SELinux context paths of an image get, and which line of its policy says so.
     Labels(labels::LabelsArgs),
+    /// List the images of a repo, whoever brought them there, and what is deployed.
+    List(list::ListArgs),
+    /// Show what is known of an image of a repo.
+    Inspect(inspect::InspectArgs),
+    /// Show how the layers of an image of a repo were made.
+    History(history::HistoryArgs),
+    /// Remove images from a repo, with the layers that nothing needs any more.
+    Remove(remove::RemoveArgs),
+    /// Remove from a repo what no deployment needs: images, layers, objects.
+    Prune(prune::PruneArgs),
+    /// Copy an image with its layers from one repo to another.
+    Copy(copy::CopyArgs),
 }
 
 /// How much is said on standard error.
@@ -256,6 +276,12 @@ pub fn main() -> ExitCode {
     let result = start_logging(cli.output).and_then(|()| match cli.verb {
         Some(Verb::Check(args)) => check::run(&args, cli.output),
         Some(Verb::Labels(args)) => labels::run(&args, cli.output).map(done),
+        Some(Verb::List(args)) => list::run(&args).map(done),
+        Some(Verb::Inspect(args)) => inspect::run(&args).map(done),
+        Some(Verb::History(args)) => history::run(&args).map(done),
+        Some(Verb::Remove(args)) => remove::run(&args).map(done),
+        Some(Verb::Prune(args)) => prune::run(&args).map(done),
+        Some(Verb::Copy(args)) => copy::run(&args).map(done),
         None => import::run(&cli.import, cli.output),
     });
     match result {

@@ -70,8 +70,16 @@ pub const FORMAT: u32 = 3;
 /// for those made today. It is no release number, so that a release that changes nothing about the
 /// tree gives the same commits.
 pub fn importer_version(format: u32) -> String {
-    format!("import-oci {format}")
+    format!("{IMPORTER} {format}")
 }
+
+/// The format number in an [`IMPORTER_VERSION`]; `None` if another program wrote it.
+pub fn format_of(importer_version: &str) -> Option<u32> {
+    let number = importer_version.strip_prefix(IMPORTER)?.strip_prefix(' ')?;
+    number.parse().ok()
+}
+
+const IMPORTER: &str = "import-oci";
 
 /// The version that an image gives itself: its label `org.opencontainers.image.version`, else
 /// `version`. A text that no line of a menu can show, empty or with control characters, is none.
@@ -245,6 +253,19 @@ mod tests {
                 expected.insert(1, ("import-oci.layer", MetadataValue::Bytes(record)));
             }
             assert_eq!(metadata.into_entries(), expected);
+        }
+    }
+
+    #[test]
+    fn formats_come_back() {
+        for (text, format) in [
+            (importer_version(7).as_str(), Some(7)),
+            ("import-oci", None),
+            ("import-oci-fork 7", None),
+            ("0.15.3", None),
+            ("", None),
+        ] {
+            assert_eq!(format_of(text), format, "{text}");
         }
     }
 

@@ -9,8 +9,12 @@ mod bodies;
 mod commit;
 mod error;
 mod initramfs;
+mod lock;
+mod prune;
+mod pull;
 mod read;
 mod staging;
+mod sysroot;
 mod transaction;
 mod worker;
 mod write;
@@ -27,7 +31,10 @@ pub use bodies::{RepoBodies, StoredObject};
 pub use commit::CommitSpec;
 pub use error::RepoError;
 pub use initramfs::StoredInitramfs;
+pub use lock::RepoLock;
+pub use prune::PrunedObjects;
 pub use read::CommitMetadata;
+pub use sysroot::{Deployment, Sysroot, SysrootLock};
 pub use transaction::{Statistics, Transaction};
 
 /// How a repo stores objects.
@@ -79,6 +86,18 @@ impl Repo {
     /// [`RepoError::NotARepo`], [`RepoError::UnsupportedMode`], [`RepoError::NotWritable`], or
     /// what else libostree says.
     pub fn open(path: &Path) -> Result<Self> {
+        let repo = Self::open_for_reading(path)?;
+        repo.inner
+            .is_writable()
+            .map_err(|error| RepoError::NotWritable(path.to_owned(), error))?;
+        Ok(repo)
+    }
+
+    /// Opens the repo at `path`, of which nothing will be changed.
+    ///
+    /// # Errors
+    /// Those of [`Repo::open`], without [`RepoError::NotWritable`].
+    pub fn open_for_reading(path: &Path) -> Result<Self> {
         let inner = ostree::Repo::new_for_path(path);
         inner.open(gio::Cancellable::NONE).map_err(|error| {
             if error.matches(gio::IOErrorEnum::NotFound) {
@@ -88,9 +107,6 @@ impl Repo {
             }
         })?;
         let mode = configured_mode(&inner).with_context(|| path.display().to_string())?;
-        inner
-            .is_writable()
-            .map_err(|error| RepoError::NotWritable(path.to_owned(), error))?;
         Ok(Self {
             inner,
             path: path.to_owned(),

@@ -1,5 +1,7 @@
 //! What a repo says: refs, the metadata of commits, and single files of theirs.
 
+use std::io::Read as _;
+
 use anyhow::{Context as _, Result};
 use ostree::gio;
 use ostree::gio::prelude::*;
@@ -15,6 +17,8 @@ pub struct CommitMetadata {
     dictionary: Variant,
     /// Seconds since the epoch.
     pub timestamp: u64,
+    /// The commit it was made from, if it says one.
+    pub parent: Option<Digest>,
 }
 
 impl CommitMetadata {
@@ -47,10 +51,19 @@ impl Repo {
         if file.query_file_type(no_links, gio::Cancellable::NONE) != gio::FileType::Regular {
             return Ok(None);
         }
-        let (content, _) = file
-            .load_contents(gio::Cancellable::NONE)
-            .with_context(|| format!("reading /{path} of {}", place()))?;
-        Ok(Some(content.to_vec()))
+        let read = || {
+            // Read as a GFile, one that does not lie in the repo as it is makes GLib complain.
+            let file: &ostree::RepoFile = file.downcast_ref().context("it is of no commit")?;
+            let (stream, ..) = self
+                .inner
+                .load_file(&file.checksum(), gio::Cancellable::NONE)?;
+            let mut content = Vec::new();
+            let stream = stream.context("it has no content")?;
+            stream.into_read().read_to_end(&mut content)?;
+            anyhow::Ok(content)
+        };
+        let content = read().with_context(|| format!("reading /{path} of {}", place()))?;
+        Ok(Some(content))
     }
 
     /// The commit that a ref points to; `None`: there is no such ref.
@@ -63,12 +76,12 @@ impl Repo {
         Ok(commit.transpose()?)
     }
 
-    /// The names of the refs below `prefix`, in byte order, and the commits they point to.
+    /// The names of the refs below `prefix`, of all where that is empty, in byte order, and the commits they point to.
     pub fn refs_below(&self, prefix: &str) -> Result<Vec<(String, Digest)>> {
         let refs = self
             .inner
             .list_refs_ext(
-                Some(prefix),
+                Some(prefix).filter(|prefix| !prefix.is_empty()),
                 ostree::RepoListRefsExtFlags::EXCLUDE_REMOTES,
                 gio::Cancellable::NONE,
             )
@@ -79,6 +92,19 @@ impl Repo {
             .collect::<Result<Vec<_>>>()?;
         refs.sort_unstable();
         Ok(refs)
+    }
+
+    /// A text of the metadata that lie beside a commit, not in it; `None` if there is no such text.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn detached_text(&self, commit: Digest, key: &str) -> Result<Option<String>> {
+        let detached = self
+            .inner
+            .read_commit_detached_metadata(&commit.hex(), gio::Cancellable::NONE)
+            .with_context(|| format!("reading what lies beside the commit {}", commit.hex()))?;
+        let text = |detached| VariantDict::new(Some(&detached)).lookup(key).ok()?;
+        Ok(detached.and_then(text))
     }
 
     /// What a commit says; `None` if the repo lacks it, or, as `ostree fsck` found, a part of it.
@@ -94,8 +120,14 @@ impl Repo {
 }
 
 fn of_variant(commit: &Variant) -> CommitMetadata {
+    let parent: Option<[u8; 32]> = commit
+        .child_value(1)
+        .fixed_array()
+        .ok()
+        .and_then(|bytes| bytes.try_into().ok());
     CommitMetadata {
         dictionary: commit.child_value(0),
         timestamp: ostree::commit_get_timestamp(commit),
+        parent: parent.map(Digest::from_bytes),
     }
 }

@@ -1,0 +1,56 @@
+//! Which repo the verbs on images work on, and the system that it is of.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+
+use crate::repo::{Repo, Sysroot};
+
+/// A repo alone.
+#[derive(Debug, Args)]
+pub struct RepoArgs {
+    /// The repo.
+    #[arg(long, env = "OSTREE_REPO", default_value = "/sysroot/ostree/repo")]
+    pub repo: PathBuf,
+}
+
+/// A repo and perhaps its system.
+#[derive(Debug, Args)]
+pub struct SystemArgs {
+    /// The repo [default: that of the system]. Alone, its refs say what is deployed.
+    #[arg(long, env = "OSTREE_REPO")]
+    repo: Option<PathBuf>,
+
+    /// The physical root of the system whose deployments count [default: / where no repo is named].
+    #[arg(long, value_name = "PATH")]
+    sysroot: Option<PathBuf>,
+}
+
+impl SystemArgs {
+    /// Opens the repo by `open`, and the system if there is one.
+    pub fn open(&self, open: fn(&Path) -> Result<Repo>) -> Result<(Repo, Option<Sysroot>)> {
+        let sysroot = match (&self.sysroot, &self.repo) {
+            (Some(sysroot), _) => sysroot,
+            (None, None) => Path::new("/"),
+            (None, Some(repo)) => return Ok((open(repo)?, None)),
+        };
+        let sysroot = Sysroot::open(sysroot)
+            .context("--repo names a repo without a system, --sysroot another system")?;
+        let path = sysroot.repo_path();
+        if let Some(repo) = &self.repo {
+            ensure!(
+                is_same(repo, &path),
+                "{} is not the repo of the system, which is {}; name one of them",
+                repo.display(),
+                path.display()
+            );
+        }
+        Ok((open(&path)?, Some(sysroot)))
+    }
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    let canonical = |path: &Path| path.canonicalize().ok();
+    canonical(a).is_some() && canonical(a) == canonical(b)
+}

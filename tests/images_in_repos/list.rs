@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use import_oci::contract::metadata::{FORMAT, importer_version};
 use serde_json::{Value, json};
 
 use super::support::command::{import, text};
@@ -30,7 +31,7 @@ fn images() {
         );
         let rest = ["image_version", "timestamp", "layers", "deployed", "format"];
         let rest: Vec<_> = rest.iter().map(|field| image[field].clone()).collect();
-        assert_eq!(json!(rest), json!(["7", EPOCH, 2, false, 2]));
+        assert_eq!(json!(rest), json!(["7", EPOCH, 2, false, FORMAT]));
     }
     let said = place.said("list", &[]);
     assert_eq!(said.lines().count(), 3, "{said}");
@@ -81,8 +82,8 @@ fn one_image() {
         ("image_version", json!("1.2")),
         ("kernel", json!("6.1.0")),
         ("policy", json!("tiny")),
-        ("importer", json!("import-oci 2")),
-        ("format", json!(2)),
+        ("importer", json!(importer_version(FORMAT))),
+        ("format", json!(FORMAT)),
         ("options", json!("--no-kernel --var=drop")),
         ("cached_update", Value::Null),
         ("refs", json!([our_ref(&source), image_ref(&source)])),
@@ -109,7 +110,7 @@ fn one_image() {
     let said = place.said("inspect", &[&source]);
     for part in [
         "policy    tiny\n",
-        "made by   import-oci, format 2\n",
+        &format!("made by   import-oci, format {FORMAT}\n"),
         "version   1.2\n",
     ] {
         assert!(said.contains(part), "{part:?} is not in: {said}");

@@ -85,7 +85,7 @@ impl KnownObjects {
         let of_image: BTreeSet<_> = plan.files_of(0).collect();
         let files = of_image.into_iter().filter_map(|index| {
             let file = &plan.files()[index];
-            let (body, change) = change(file, bodies)?;
+            let (body, _) = bodies.original(file.body?);
             let layer = layers.get(body.store as usize)?;
             let as_in_layer = match layer.stored {
                 true => self.stored.contains_key(file),
@@ -95,7 +95,7 @@ impl KnownObjects {
             Some(ChangedFile {
                 layer: body.store,
                 file: *number,
-                change,
+                change: change(file, bodies)?.1,
                 object: checksums[index],
             })
         });

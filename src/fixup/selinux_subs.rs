@@ -19,7 +19,6 @@ use crate::metadata::Metadata;
 use crate::path::{ImagePath, escape};
 use crate::policy::{
     Aliases, Host, MalformedLine, PolicyFile, PolicyFiles, Specification, files_of, find_policy,
-    specifications,
 };
 use crate::report::{Action, Report};
 use crate::tree::{Content, Inode, Tree};
@@ -120,6 +119,11 @@ type Link = (Vec<u8>, Vec<u8>);
 
 /// Adds to `files.subs_dist` what it lacks, and returns that in the order of its lines.
 fn add_missing(files: &mut PolicyFiles, links: &[Link]) -> Result<Vec<Equivalence>, MalformedLine> {
+    let specifications = files.specifications()?;
+    let known = links
+        .iter()
+        .map(|(link, target)| known_name(&specifications, link, target));
+    let known: Vec<_> = known.collect();
     let mut lines = Lines {
         original: Aliases::parse(files)?,
         now: Aliases::parse(files)?,
@@ -130,9 +134,9 @@ fn add_missing(files: &mut PolicyFiles, links: &[Link]) -> Result<Vec<Equivalenc
     if lines.is_unknown(b"/usr/lib/opt") && lines.is_unknown(b"/opt") {
         lines.add(b"/usr/lib/opt", b"/opt", "rpm-ostree keeps /opt there")?;
     }
-    for (link, target) in links {
+    for ((link, target), known) in links.iter().zip(known) {
         let why = format!("{} leads there", escape(link));
-        match known_name(lines.files, link, target)? {
+        match known {
             _ if !lines.is_unknown(link) || !lines.is_unknown(target) => {}
             Some(Known::Link) => lines.add(target, link, &why)?,
             Some(Known::Target) => lines.add(link, target, "homes are known there")?,
@@ -230,28 +234,17 @@ enum Known {
 ///
 /// Where homes are, genhomedircon has written: its lines say `/home/[^/]+/…` for the parent of the
 /// homes of the image's users, and nothing of the other name.
-fn known_name(
-    files: &PolicyFiles,
-    link: &[u8],
-    target: &[u8],
-) -> Result<Option<Known>, MalformedLine> {
-    let (mut homes_in_link, mut homes_in_target, mut target_itself) = (false, false, false);
-    for (file, content) in files.present() {
-        if matches!(file, PolicyFile::Subs | PolicyFile::SubsDist) {
-            continue;
-        }
-        for line in specifications(file, content)? {
-            homes_in_link |= has_homes_in(&line, link);
-            homes_in_target |= has_homes_in(&line, target);
-            target_itself |= names(&line, target);
-        }
-    }
-    Ok(match (homes_in_link, homes_in_target) {
+fn known_name(lines: &[Specification<'_>], link: &[u8], target: &[u8]) -> Option<Known> {
+    let has_homes = |parent| lines.iter().any(|line| has_homes_in(line, parent));
+    match (has_homes(link), has_homes(target)) {
         (true, true) => None,
         (true, false) => Some(Known::Link),
         (false, true) => Some(Known::Target),
-        (false, false) => (!target_itself).then_some(Known::Link),
-    })
+        (false, false) => {
+            let target_itself = lines.iter().any(|line| names(line, target));
+            (!target_itself).then_some(Known::Link)
+        }
+    }
 }
 
 /// Is it for what lies in any directory below `parent`?

@@ -7,8 +7,8 @@ use regex_syntax::hir::Hir;
 
 use super::pattern;
 use super::prefixes::Prefixes;
-use super::{ContextId, Contexts, FileKind, PolicyError, PolicyFile, PolicyFiles, PolicyLine};
-use crate::policy::{Aliases, Specification, specifications};
+use super::{ContextId, Contexts, FileKind, PolicyError, PolicyFiles, PolicyLine};
+use crate::policy::{Aliases, Specification};
 
 /// Bound of the automaton in bytes, against `((x{999}){999}){999}`. Fedora's policy needs 4 MB.
 const NFA_SIZE_LIMIT: usize = 64 << 20;
@@ -70,7 +70,7 @@ impl Policy {
     /// Fails with [`PolicyError::Malformed`] where libselinux cannot make sense of these files,
     /// either, and with another error where it can and this cannot.
     pub fn parse(files: &PolicyFiles) -> Result<Self, PolicyError> {
-        Self::compile(all_specifications(files)?, Aliases::parse(files)?)
+        Self::compile(files.specifications()?, Aliases::parse(files)?)
     }
 
     /// The policy as far as it concerns `paths`, which are absolute: their answers are the same, and
@@ -83,7 +83,7 @@ impl Policy {
         files: &PolicyFiles,
         paths: impl Iterator<Item = Vec<u8>>,
     ) -> Result<Self, PolicyError> {
-        let mut specifications = all_specifications(files)?;
+        let mut specifications = files.specifications()?;
         let aliases = Aliases::parse(files)?;
         let mut prefixes: Prefixes = specifications.iter().map(Specification::prefix).collect();
         for path in paths {
@@ -162,20 +162,6 @@ impl Spec {
                     .is_some_and(|rest| rest.first() == Some(&b'/'))
             })
     }
-}
-
-/// The lines of all files, in the order libselinux reads them.
-fn all_specifications(files: &PolicyFiles) -> Result<Vec<Specification<'_>>, PolicyError> {
-    let mut all = Vec::new();
-    for (file, content) in files.present() {
-        match file {
-            PolicyFile::Subs | PolicyFile::SubsDist => {}
-            PolicyFile::FileContexts | PolicyFile::Homedirs | PolicyFile::Local => {
-                all.extend(specifications(file, content)?);
-            }
-        }
-    }
-    Ok(all)
 }
 
 /// One automaton of all patterns; each ends with the path, so it matches once or not at all.

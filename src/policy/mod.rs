@@ -11,7 +11,9 @@ mod parse;
 pub use config::locate;
 pub use find::{NoPolicy, files_of, find_policy, policies, selinux_directory};
 pub use host::Host;
-pub use parse::{Alias, Aliases, Specification, specifications};
+pub use parse::{Alias, Aliases, Specification};
+
+use parse::specifications;
 
 use std::fmt;
 
@@ -42,6 +44,23 @@ impl PolicyFiles {
             hasher.update(content);
         }
         hasher.finish()
+    }
+
+    /// The lines of all files but those of aliases, in the order libselinux reads them.
+    ///
+    /// # Errors
+    /// A line that libselinux refuses.
+    pub fn specifications(&self) -> Result<Vec<Specification<'_>>, MalformedLine> {
+        let mut all = Vec::new();
+        for (file, content) in self.present() {
+            match file {
+                PolicyFile::Subs | PolicyFile::SubsDist => {}
+                PolicyFile::FileContexts | PolicyFile::Homedirs | PolicyFile::Local => {
+                    all.extend(specifications(file, content)?);
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// The files that are there, with their contents, in the order libselinux reads them.

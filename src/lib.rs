@@ -10,6 +10,7 @@ pub mod cli;
 pub mod commit;
 pub mod compression;
 pub mod contract;
+pub mod deploy;
 pub mod digest;
 pub mod entry;
 pub mod findings;

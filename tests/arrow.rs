@@ -43,6 +43,7 @@ const ARROW: &[&str] = &[
     "publish",
     "outcome",
     "import",
+    "deploy",
     "cli",
 ];
 

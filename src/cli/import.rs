@@ -9,26 +9,17 @@ use clap::Args;
 
 use super::progress::Bar;
 use super::{OutputArgs, SourceArgs, TreeArgs, import_options, summary};
-use crate::contract::ImageReference;
 use crate::import::{ImportOptions, import};
 use crate::packages::AccountDatabase;
-use crate::publish::{self, RefOptions};
+use crate::publish::{RefOptions, Target};
 use crate::repo::{Mode, Repo};
-use crate::source::Source;
+use crate::source::{Source, SourceReference};
 
-/// Arguments of an import.
+/// Which commit an image becomes, and what it is called.
 #[derive(Debug, Args)]
-pub struct ImportArgs {
+pub struct CommitArgs {
     #[command(flatten)]
     source: SourceArgs,
-
-    /// The repo to write to.
-    #[arg(long, env = "OSTREE_REPO", default_value = "/sysroot/ostree/repo")]
-    repo: PathBuf,
-
-    /// Make the repo if there is none: bare (the default, needs root), bare-user or archive.
-    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "bare")]
-    init: Option<Mode>,
 
     /// Let this branch point to the commit, besides the refs that say which image it is.
     #[arg(long, value_name = "BRANCH")]
@@ -36,8 +27,8 @@ pub struct ImportArgs {
 
     /// The image by which ostree, bootc and rpm-ostree find the commit, where it is not the source:
     /// docker://quay.io/os/image:tag, or with ostree-unverified-image: and the like before it.
-    #[arg(long, value_name = "IMAGE", value_parser = publish::target)]
-    target_imgref: Option<ImageReference>,
+    #[arg(long, value_name = "IMAGE")]
+    target_imgref: Option<Target>,
 
     /// Write no ref by which ostree, bootc and rpm-ostree take the commit for an image.
     #[arg(long, conflicts_with = "target_imgref")]
@@ -47,14 +38,6 @@ pub struct ImportArgs {
     /// all to read again.
     #[arg(long)]
     squash: bool,
-
-    /// Exit with 77 if the repo holds the very commit under all its refs already.
-    #[arg(long)]
-    unchanged_exit_77: bool,
-
-    /// Print one JSON object with everything that was done, instead of the commit.
-    #[arg(long)]
-    json: bool,
 
     /// Date of the commit of an unpacked root, in seconds since the epoch [default:
     /// SOURCE_DATE_EPOCH, else its newest modification time]. Images have a date of their own.
@@ -69,25 +52,61 @@ pub struct ImportArgs {
     tree: TreeArgs,
 }
 
+impl CommitArgs {
+    /// Opens the image.
+    pub fn open(&self) -> Result<(SourceReference, Source)> {
+        self.source.open()
+    }
+
+    /// How `source` is imported into `repo`.
+    pub fn options(&self, repo: &Repo, source: &Source) -> Result<ImportOptions> {
+        let mut options = ImportOptions {
+            squash: self.squash,
+            refs: RefOptions {
+                write_ref: self.write_ref.clone(),
+                target: self.target_imgref.clone(),
+                no_image: self.no_imgref,
+            },
+            timestamp: timestamp(self.timestamp, source)?,
+            ..import_options(&self.source, &self.tree)?
+        };
+        if let Some(earlier) = &self.ids_from {
+            options.fixups.earlier_accounts = Some(accounts_of(repo, earlier)?);
+        }
+        Ok(options)
+    }
+}
+
+/// Arguments of an import.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    #[command(flatten)]
+    commit: CommitArgs,
+
+    /// The repo to write to.
+    #[arg(long, env = "OSTREE_REPO", default_value = "/sysroot/ostree/repo")]
+    repo: PathBuf,
+
+    /// Make the repo if there is none: bare (the default, needs root), bare-user or archive.
+    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "bare")]
+    init: Option<Mode>,
+
+    /// Exit with 77 if the repo holds the very commit under all its refs already.
+    #[arg(long)]
+    unchanged_exit_77: bool,
+
+    /// Print one JSON object with everything that was done, instead of the commit.
+    #[arg(long)]
+    json: bool,
+}
+
 pub fn run(args: &ImportArgs, output: OutputArgs) -> Result<ExitCode> {
-    let (reference, source) = args.source.open()?;
+    let (reference, source) = args.commit.open()?;
     let repo = match args.init {
         Some(mode) => Repo::init(&args.repo, mode)?,
         None => Repo::open(&args.repo)?,
     };
-    let mut options = ImportOptions {
-        squash: args.squash,
-        refs: RefOptions {
-            write_ref: args.write_ref.clone(),
-            target: args.target_imgref.clone(),
-            no_image: args.no_imgref,
-        },
-        timestamp: timestamp(args.timestamp, &source)?,
-        ..import_options(&args.source, &args.tree)?
-    };
-    if let Some(earlier) = &args.ids_from {
-        options.fixups.earlier_accounts = Some(accounts_of(&repo, earlier)?);
-    }
+    let options = args.commit.options(&repo, &source)?;
     let bar = Bar::new(output.quiet);
     let imported = import(&repo, &reference, source, &options, &bar)
         .with_context(|| format!("importing {reference}"))?;

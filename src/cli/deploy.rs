@@ -84,7 +84,7 @@ pub fn run(args: &DeployArgs, output: OutputArgs) -> Result<ExitCode> {
     }
     let deployed = place
         .deploy(&repo, &imported, &origin, &options)
-        .with_context(|| format!("deploying {reference}"))?;
+        .with_context(|| format!("the import is done; deploying {reference}"))?;
     if !output.quiet {
         // What boots has changed: a report that nobody can read does not undo it.
         print(&deployed, &mut io::stderr().lock()).ok();

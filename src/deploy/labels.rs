@@ -1,9 +1,8 @@
 //! Labels for what libostree makes in a deployment.
 //!
-//! Where the kernel has SELinux, libostree labels the `/etc` of a deployment and the directories of
-//! a new `/var`. Elsewhere it does not: the files of `/etc` keep what the commit gave them, the
-//! directories and links around them have nothing (libostree 2022.7), and a system that enforces
-//! its policy fails to start most of what reads them.
+//! Where the kernel has SELinux, libostree labels all of it. Elsewhere it labels `/var`, but not the
+//! mark that it did, and the files of `/etc`, but neither its directories nor its links (libostree
+//! 2022.7): a system that enforces its policy fails to start most of what reads them.
 //!
 //! What has a label keeps it. `/boot` and all that is a name of an object of the repo is never
 //! touched: there a label is part of the checksum.
@@ -32,7 +31,7 @@ pub struct Labelled {
     pub policy: String,
     /// How many directories, links and files of `/etc`.
     pub etc: usize,
-    /// How many directories and links of `/var`.
+    /// How much of `/var`.
     pub var: usize,
 }
 
@@ -47,8 +46,8 @@ struct Unlabelled {
 }
 
 /// Labels by the policy of the deployment in the directory `root` what has no label of its `/etc`,
-/// and `var`, the `/var` of its stateroot, with what lies directly in it: more than that libostree
-/// does not make. `None`: it has no policy.
+/// and of what lies directly in `var`, the `/var` of its stateroot; all deeper in there is what
+/// systems wrote. `None`: it has no policy.
 ///
 /// # Errors
 /// The policy cannot be used, or something cannot be labelled.

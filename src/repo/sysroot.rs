@@ -43,9 +43,9 @@ impl Sysroot {
         Ok(sysroot)
     }
 
-    /// Reads the system to change what is deployed. The running one keeps its repo and `/boot` from
-    /// being written to: this process alone gets mounts where they can be, once the system is
-    /// locked. Threads that run already do not see them.
+    /// Opens the system to change what is deployed, which is read by [`Sysroot::lock`]. The running
+    /// one keeps its repo and `/boot` from being written to: this process alone gets mounts where
+    /// they can be, once the system is locked. Threads that run already do not see them.
     ///
     /// # Errors
     /// There is none.
@@ -54,8 +54,7 @@ impl Sysroot {
         sysroot
             .inner
             .initialize_with_mount_namespace(gio::Cancellable::NONE)
-            .with_context(|| format!("reading the system {}", path.display()))?;
-        sysroot.load()?;
+            .with_context(|| format!("opening the system {}", path.display()))?;
         Ok(sysroot)
     }
 

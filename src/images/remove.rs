@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::inventory::{Deployed, Inventory, deployments};
 use super::leaving::{self, Leaving};
-use crate::repo::{PrunedObjects, Repo, Sysroot};
+use crate::repo::{Deployment, PrunedObjects, Repo, Sysroot};
 
 /// Removes images, each by the reference under which others know it or under which it was imported,
 /// and unless `keep_layers` the refs of layers that nothing needs any more. Objects stay until
@@ -57,6 +57,7 @@ pub fn prune(
     let judge_images = sysroot.is_some();
     let mut leaving = leaving::of_clean_up(&inventory, &deployed, judge_images, options.undeployed);
     leaving::add_layers(&mut leaving, &inventory);
+    check_refs(repo, &leaving, &deployments)?;
     let objects = match options.dry_run {
         true => {
             let gone: HashSet<_> = leaving.refs().map(|(name, _)| &**name).collect();
@@ -68,6 +69,22 @@ pub fn prune(
         }
     };
     Ok((leaving, objects))
+}
+
+/// Objects leave that no ref needs. libostree has one for each deployment, which may be missing.
+fn check_refs(repo: &Repo, leaving: &Leaving, deployments: &[Deployment]) -> Result<()> {
+    let gone: HashSet<_> = leaving.refs().map(|(name, _)| name).collect();
+    let refs = repo.refs_below("")?.into_iter();
+    let stay = refs.filter(|(name, _)| !gone.contains(name));
+    let kept: HashSet<_> = stay.map(|(_, commit)| commit).collect();
+    for Deployment { commit, .. } in deployments {
+        ensure!(
+            kept.contains(commit),
+            "no ref keeps the commit {} of a deployment; `ostree admin cleanup` writes those of all",
+            commit.hex()
+        );
+    }
+    Ok(())
 }
 
 fn take_away(repo: &Repo, leaving: &Leaving) -> Result<()> {

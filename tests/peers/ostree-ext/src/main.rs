@@ -1,12 +1,13 @@
 //! What ostree-ext does, a command each.
 
 mod encapsulate;
+mod images;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str = "usage: ostree-ext-peer encapsulate REPO REF LAYOUT";
+const USAGE: &str = "usage: ostree-ext-peer encapsulate REPO REF LAYOUT | images REPO";
 
 fn main() -> ExitCode {
     match run() {
@@ -28,6 +29,7 @@ fn run() -> Result<()> {
         ["encapsulate", repo, reference, layout] => {
             runtime.block_on(encapsulate::run(repo, reference, layout))
         }
+        ["images", repo] => images::run(repo),
         _ => bail!(USAGE),
     }
 }

@@ -32,6 +32,7 @@ pub mod path;
 pub mod policy;
 pub mod progress;
 pub mod publish;
+pub mod rebase;
 pub mod record;
 pub mod regenerate;
 pub mod repo;

@@ -44,6 +44,7 @@ const ARROW: &[&str] = &[
     "outcome",
     "import",
     "deploy",
+    "rebase",
     "cli",
 ];
 

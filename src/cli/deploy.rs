@@ -8,12 +8,12 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use indicatif::HumanCount;
 
-use super::import::CommitArgs;
-use super::{OutputArgs, progress::Bar, summary, table};
+use super::import::{self, CommitArgs};
+use super::{OutputArgs, table};
 use crate::deploy::{self, DeployOptions, Deployed, Place};
-use crate::import::import;
 use crate::publish;
 use crate::repo::{Repo, Sysroot};
+use crate::source::{Source, SourceReference};
 
 /// Arguments of `deploy`.
 #[derive(Debug, Args)]
@@ -69,30 +69,45 @@ pub fn run(args: &DeployArgs, output: OutputArgs) -> Result<ExitCode> {
         stage: args.stage,
     };
     // Before there are threads: they see the mounts of the moment they start.
-    let sysroot = Sysroot::open_to_change(&args.sysroot)
-        .context("--sysroot names a system as `ostree admin init-fs` makes it")?;
+    let sysroot = Sysroot::open_to_change(&args.sysroot).context(NO_SYSTEM)?;
     let (reference, source) = args.commit.open()?;
-    let place = Place::find(&sysroot, &options)?;
+    let deployed = deploy(
+        &sysroot,
+        &args.commit,
+        (&reference, source),
+        &options,
+        output,
+    )?;
+    table::answer(&deployed, args.json, |deployed, out| {
+        writeln!(out, "{}", deployed.deployment)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is wrong where a system cannot be opened.
+pub const NO_SYSTEM: &str = "--sysroot names a system as `ostree admin init-fs` makes it";
+
+/// Imports and deploys, and says so.
+pub fn deploy(
+    sysroot: &Sysroot,
+    commit: &CommitArgs,
+    (reference, source): (&SourceReference, Source),
+    options: &DeployOptions,
+    output: OutputArgs,
+) -> Result<Deployed> {
+    let place = Place::find(sysroot, options)?;
     let repo = Repo::open(&sysroot.repo_path())?;
-    let import_options = args.commit.options(&repo, &source)?;
-    let origin = publish::origin(&reference, &import_options.refs)?;
-    let bar = Bar::new(output.quiet);
-    let imported = import(&repo, &reference, source, &import_options, &bar)
-        .with_context(|| format!("importing {reference}"))?;
-    if !output.quiet {
-        summary::print(&imported, output.verbose > 0, &mut io::stderr().lock()).ok();
-    }
+    let import_options = commit.options(&repo, &source)?;
+    let origin = publish::origin(reference, &import_options.refs)?;
+    let imported = import::import_and_tell(&repo, reference, source, &import_options, output)?;
     let deployed = place
-        .deploy(&repo, &imported, &origin, &options)
+        .deploy(&repo, &imported, &origin, options)
         .with_context(|| format!("the import is done; deploying {reference}"))?;
     if !output.quiet {
         // What boots has changed: a report that nobody can read does not undo it.
         print(&deployed, &mut io::stderr().lock()).ok();
     }
-    table::answer(&deployed, args.json, |deployed, out| {
-        writeln!(out, "{}", deployed.deployment)
-    })?;
-    Ok(ExitCode::SUCCESS)
+    Ok(deployed)
 }
 
 /// Prints what was deployed.

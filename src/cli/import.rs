@@ -10,10 +10,11 @@ use clap::Args;
 use super::progress::Bar;
 use super::{OutputArgs, SourceArgs, TreeArgs, import_options, summary};
 use crate::import::{ImportOptions, import};
+use crate::outcome::Imported;
 use crate::packages::AccountDatabase;
 use crate::publish::{RefOptions, Target};
 use crate::repo::{Mode, Repo};
-use crate::source::{Source, SourceReference};
+use crate::source::{self, Platform, Source, SourceReference};
 
 /// Which commit an image becomes, and what it is called.
 #[derive(Debug, Args)]
@@ -58,15 +59,33 @@ impl CommitArgs {
         self.source.open()
     }
 
+    /// Which image of an index is meant.
+    pub fn platform(&self) -> Platform {
+        self.source.platform()
+    }
+
+    /// Which refs move.
+    pub fn refs(&self) -> RefOptions {
+        RefOptions {
+            write_ref: self.write_ref.clone(),
+            target: self.target_imgref.clone(),
+            no_image: self.no_imgref,
+        }
+    }
+
+    /// Opens the image by another name, where it is said to have one.
+    pub fn open_target(&self) -> Result<Option<(SourceReference, Source)>> {
+        let target = self.target_imgref.as_ref();
+        let open =
+            |target: &Target| source::open(&target.image.to_string(), &self.source.fetch.options());
+        target.map(open).transpose()
+    }
+
     /// How `source` is imported into `repo`.
     pub fn options(&self, repo: &Repo, source: &Source) -> Result<ImportOptions> {
         let mut options = ImportOptions {
             squash: self.squash,
-            refs: RefOptions {
-                write_ref: self.write_ref.clone(),
-                target: self.target_imgref.clone(),
-                no_image: self.no_imgref,
-            },
+            refs: self.refs(),
             timestamp: timestamp(self.timestamp, source)?,
             ..import_options(&self.source, &self.tree)?
         };
@@ -107,14 +126,7 @@ pub fn run(args: &ImportArgs, output: OutputArgs) -> Result<ExitCode> {
         None => Repo::open(&args.repo)?,
     };
     let options = args.commit.options(&repo, &source)?;
-    let bar = Bar::new(output.quiet);
-    let imported = import(&repo, &reference, source, &options, &bar)
-        .with_context(|| format!("importing {reference}"))?;
-
-    if !output.quiet {
-        // The refs have moved: a report that nobody can read does not undo it.
-        summary::print(&imported, output.verbose > 0, &mut io::stderr().lock()).ok();
-    }
+    let imported = import_and_tell(&repo, &reference, source, &options, output)?;
     let answer = match args.json {
         true => serde_json::to_string(&imported)?,
         false => imported.commit.clone(),
@@ -131,6 +143,24 @@ pub fn run(args: &ImportArgs, output: OutputArgs) -> Result<ExitCode> {
         true => ExitCode::from(77),
         false => ExitCode::SUCCESS,
     })
+}
+
+/// Imports, and tells what was done on standard error.
+pub fn import_and_tell(
+    repo: &Repo,
+    reference: &SourceReference,
+    source: Source,
+    options: &ImportOptions,
+    output: OutputArgs,
+) -> Result<Imported> {
+    let bar = Bar::new(output.quiet);
+    let imported = import(repo, reference, source, options, &bar)
+        .with_context(|| format!("importing {reference}"))?;
+    if !output.quiet {
+        // The refs have moved: a report that nobody can read does not undo it.
+        summary::print(&imported, output.verbose > 0, &mut io::stderr().lock()).ok();
+    }
+    Ok(imported)
 }
 
 /// The users and groups of a commit.

@@ -127,6 +127,14 @@ impl Sysroot {
         booted.map(|deployment| deployment.osname().into())
     }
 
+    /// The origin of the deployment that runs, or would run next where none does; `None`: nothing is
+    /// deployed.
+    pub fn current_origin(&self) -> Option<Origin> {
+        let next = || self.inner.deployments().into_iter().next();
+        let current = self.inner.booted_deployment().or_else(next)?;
+        Some(current.origin().unwrap_or_default().into())
+    }
+
     pub(super) fn inner(&self) -> &ostree::Sysroot {
         &self.inner
     }

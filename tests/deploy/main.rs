@@ -1,14 +1,16 @@
-//! `import-oci deploy`: what the system boots next, as libostree and its tools see it.
+//! `import-oci deploy` and `rebase`: what a system boots next, as libostree and its tools see it.
 
 #[path = "../support"]
 mod support {
     pub mod command;
     pub mod layout;
     pub mod listing;
+    pub mod peers;
     pub mod schema;
 }
 mod booted;
 mod labels;
+mod rebase;
 mod refused;
 mod system;
 

@@ -49,7 +49,9 @@ impl System {
 
     /// Writes an image beside it; the image as a source.
     pub fn image(&self, name: &str, layers: impl IntoIterator<Item = Layer>) -> String {
-        let image = layers.into_iter().fold(Image::new(), Image::layer);
+        let image = layers
+            .into_iter()
+            .fold(Image::new().history(), Image::layer);
         image.write(&self.at(name))
     }
 

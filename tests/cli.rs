@@ -94,7 +94,9 @@ fn help_names_what_the_readme_does() {
     assert!(documented.len() > 8, "{documented:?}");
     let help = run(import_oci().arg("--help"));
     let of_verb = |verb| run(import_oci().args([verb, "--help"]));
-    let verbs = ["check", "deploy", "labels"].map(of_verb).join("\n");
+    let verbs = ["check", "deploy", "labels", "rebase"]
+        .map(of_verb)
+        .join("\n");
     for option in &documented {
         let found = help.contains(option) || verbs.contains(option);
         assert!(found, "{option} is not in: {help}{verbs}");

@@ -1,6 +1,7 @@
 //! A system that runs, as far as libostree can tell: a deployment is the root of a process, and
 //! `/sysroot` is read-only.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::command::{not_run, run};
@@ -21,13 +22,11 @@ const BOOT: &str = r#"
     exec chroot . sh -euc "$@"
 "#;
 
-#[test]
-fn a_staged_deployment_waits_for_the_shutdown() {
-    let Some(system) = System::new() else { return };
-    let first = system.deploy(&system.image("1", [base()]), &["--karg=first"]);
-    system.image("2", [base().file("etc/version", 0o644, "2")]);
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_import-oci"));
-    let inside = |script: &str| {
+/// Runs a script in a system whose deployment `root` runs, with images at /run/images; what it
+/// printed. `None`, and said, where nothing can be mounted.
+fn inside(system: &System, root: &Path, script: &str) -> Option<String> {
+    let program = Path::new(env!("CARGO_BIN_EXE_import-oci"));
+    let command = |script: &str| {
         let mut command = Command::new("unshare");
         command
             .env("OSTREE_SYSROOT_DEBUG", "mutable-deployments")
@@ -39,27 +38,39 @@ fn a_staged_deployment_waits_for_the_shutdown() {
                 "--mount-proc",
             ])
             .args(["sh", "-euc", BOOT, "sh"])
-            .arg(root_of(&first))
-            .arg(program.parent().unwrap())
-            .arg(system.at(""))
+            .args([root, program.parent().unwrap(), &system.at("")])
             .arg(script);
         command
     };
-    if !inside("true").output().unwrap().status.success() {
-        return not_run("nothing can be mounted here");
+    if !command("true").output().unwrap().status.success() {
+        not_run("nothing can be mounted here");
+        return None;
     }
-    let output = run(&mut inside(
-        "! touch sysroot/ostree/x 2>/dev/null
+    Some(text(run(&mut command(script))))
+}
+
+/// That nobody but `import-oci` sees the repo as one to write to.
+const IS_READ_ONLY: &str = "! touch sysroot/ostree/x 2>/dev/null";
+
+#[test]
+fn a_staged_deployment_waits_for_the_shutdown() {
+    let Some(system) = System::new() else { return };
+    let first = system.deploy(&system.image("1", [base()]), &["--karg=first"]);
+    system.image("2", [base().file("etc/version", 0o644, "2")]);
+    let script = format!(
+        "{IS_READ_ONLY}
          /run/program/import-oci deploy --stage -q --json --arch=amd64 --initramfs=keep \
              --karg=second oci:/run/images/2
-         ! touch sysroot/ostree/x 2>/dev/null
+         {IS_READ_ONLY}
          echo changed > etc/changed-later
          ostree admin status
          ostree refs --repo sysroot/ostree/repo
          mount -o remount,bind,rw sysroot
-         ostree admin finalize-staged",
-    ));
-    let said = text(output);
+         ostree admin finalize-staged"
+    );
+    let Some(said) = inside(&system, &root_of(&first), &script) else {
+        return;
+    };
     let (json, rest) = said.split_once('\n').unwrap();
     let staged: serde_json::Value = serde_json::from_str(json).unwrap();
     assert_eq!(staged["staged"], true);
@@ -83,4 +94,49 @@ fn a_staged_deployment_waits_for_the_shutdown() {
         "/etc is merged at the end"
     );
     system.fsck();
+}
+
+#[test]
+fn a_deployment_is_finished_at_once_unless_it_is_staged() {
+    let Some(system) = System::new() else { return };
+    let first = system.deploy(&system.image("1", [base()]), &[]);
+    system.image("2", [base().file("etc/version", 0o644, "2")]);
+    let script = format!(
+        "/run/program/import-oci deploy -q --arch=amd64 --initramfs=keep oci:/run/images/2
+         {IS_READ_ONLY}"
+    );
+    let Some(said) = inside(&system, &root_of(&first), &script) else {
+        return;
+    };
+    assert_eq!(system.deployments()[0], format!("os {}", said.trim_end()));
+}
+
+#[test]
+fn a_rebase_stages_or_tells_the_owner() {
+    let Some(system) = System::new() else { return };
+    let first = system.deploy(&system.image("1", [base()]), &[]);
+    system.image("2", [base().file("etc/version", 0o644, "2")]);
+    let script = format!(
+        "rebase='/run/program/import-oci rebase -q --arch=amd64 --initramfs=keep oci:/run/images/2'
+         $rebase --print; $rebase; ostree admin status
+         mkdir /tmp/bin; printf '#!/bin/sh\necho bootc $@' >/tmp/bin/bootc; chmod +x /tmp/bin/bootc
+         PATH=/tmp/bin:$PATH $rebase
+         {IS_READ_ONLY}"
+    );
+    let Some(said) = inside(&system, &root_of(&first), &script) else {
+        return;
+    };
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(
+        lines[0],
+        "import-oci deploy --sysroot / --stage -q --arch=amd64 --initramfs=keep oci:/run/images/2"
+    );
+    assert!(
+        said.contains(&format!("os {} (staged)", lines[1])),
+        "{said}"
+    );
+    assert_eq!(
+        lines.last(),
+        Some(&"bootc switch --transport oci /run/images/2")
+    );
 }

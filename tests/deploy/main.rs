@@ -240,6 +240,20 @@ fn changes_of_etc_are_merged() {
 }
 
 #[test]
+fn help_names_what_the_page_does() {
+    let help = |verb| text(run(support::command::import_oci().args([verb, "--help"])));
+    let help = ["deploy", "rebase"].map(help).join("\n");
+    let page = include_str!("../../docs/deploy.md");
+    let words = page.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    let options: Vec<_> = words.filter(|word| word.starts_with("--")).collect();
+    assert!(options.len() > 10, "{options:?}");
+    for option in options {
+        let bootc = option == "--enforce-container-sigpolicy";
+        assert!(bootc || help.contains(option), "{option} is not in: {help}");
+    }
+}
+
+#[test]
 fn the_schema_describes_all_of_it() {
     assert_eq!(schema::deploy_v1().undescribed(), Vec::<String>::new());
 }

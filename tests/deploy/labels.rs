@@ -59,14 +59,16 @@ fn listing(directory: &Path) -> Listing {
     read_directory(directory).unwrap().listing
 }
 
-/// The policy of a deployment, by files that are there.
-fn policy_of(root: &Path) -> PolicyFiles {
-    let files = root.join("etc/selinux/p/contexts/files");
+/// The policy `name` of a deployment, by files that are there.
+fn policy_of(root: &Path, name: &str) -> PolicyFiles {
+    let files = root.join(format!("etc/selinux/{name}/contexts/files"));
     let read = |name| fs::read(files.join(name)).ok();
     PolicyFiles {
         file_contexts: read("file_contexts").unwrap(),
+        homedirs: read("file_contexts.homedirs"),
+        local: read("file_contexts.local"),
+        subs: read("file_contexts.subs"),
         subs_dist: read("file_contexts.subs_dist"),
-        ..PolicyFiles::default()
     }
 }
 
@@ -102,7 +104,7 @@ fn everything_has_the_label_of_the_policy() {
     };
     let deployed = system.deploy(&system.image("image", [image()]), &[]);
     let root = root_of(&deployed);
-    let mut oracle = Oracle::new(&policy_of(&root)).unwrap();
+    let mut oracle = Oracle::new(&policy_of(&root, "p")).unwrap();
     let etc = judge(&mut oracle, &listing(&root.join("etc")), "/etc");
     assert!(etc > 12, "{etc}");
     let var = system.root().join("ostree/deploy/os/var");
@@ -118,6 +120,30 @@ fn everything_has_the_label_of_the_policy() {
     system.fsck();
     let kernel = root.join("usr/lib/modules/6.1/vmlinuz");
     assert!(fs::metadata(kernel).unwrap().nlink() > 1);
+}
+
+/// Debian's policy, on a first deployment and on one whose policy libostree built anew.
+#[test]
+fn everything_of_debian_has_its_label() {
+    let Some(image) = std::env::var_os("IMPORT_OCI_DEMO_IMAGE") else {
+        return not_run("IMPORT_OCI_DEMO_IMAGE is not set");
+    };
+    let Some(system) = without_selinux() else {
+        return;
+    };
+    let source = format!("oci:{}", image.into_string().unwrap());
+    for options in [&["--karg=quiet"][..], &[]] {
+        let options = [options, &["--allow-no-initramfs"]].concat();
+        let deployed = system.deploy(&source, &options);
+        assert_eq!(deployed["labelled"]["policy"], "default");
+        let given = deployed["labelled"]["etc"].as_u64().unwrap();
+        assert!(given > 100, "{deployed}");
+        let root = root_of(&deployed);
+        let mut oracle = Oracle::new(&policy_of(&root, "default")).unwrap();
+        let etc = judge(&mut oracle, &listing(&root.join("etc")), "/etc");
+        assert!(etc > 1000, "{etc}");
+    }
+    system.fsck();
 }
 
 #[test]

@@ -44,6 +44,8 @@ const ARROW: &[&str] = &[
     "publish",
     "outcome",
     "import",
+    "deploy",
+    "rebase",
     "cli",
 ];
 

@@ -7,6 +7,7 @@
 
 mod bodies;
 mod commit;
+mod deploy;
 mod error;
 mod initramfs;
 mod lock;
@@ -29,6 +30,7 @@ use ostree::gio;
 
 pub use bodies::{RepoBodies, StoredObject};
 pub use commit::CommitSpec;
+pub use deploy::{DeploySpec, NewDeployment};
 pub use error::RepoError;
 pub use initramfs::StoredInitramfs;
 pub use lock::RepoLock;

@@ -2,12 +2,14 @@
 
 mod encapsulate;
 mod images;
+mod present;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str = "usage: ostree-ext-peer encapsulate REPO REF LAYOUT | images REPO";
+const USAGE: &str =
+    "usage: ostree-ext-peer encapsulate REPO REF LAYOUT | images REPO | present REPO IMAGE";
 
 fn main() -> ExitCode {
     match run() {
@@ -30,6 +32,7 @@ fn run() -> Result<()> {
             runtime.block_on(encapsulate::run(repo, reference, layout))
         }
         ["images", repo] => images::run(repo),
+        ["present", repo, image] => runtime.block_on(present::run(repo, image)),
         _ => bail!(USAGE),
     }
 }

@@ -77,7 +77,7 @@ impl CommitText {
             .pointer_mut("/config/Labels")
             .and_then(Value::as_object_mut)
         {
-            labels.remove(LABEL_FINAL_DIFF_ID);
+            labels.remove(metadata::LABEL_FINAL_DIFF_ID);
         }
         let (manifest, config) = (manifest.to_string(), config.to_string());
         check_readable(&manifest, &config)?;
@@ -146,9 +146,6 @@ impl CommitText {
 
 /// Who a made-up layer is from.
 const IMPORTER: &str = "import-oci";
-
-/// The label with the diff_id of the last layer that ostree-ext made of a commit.
-const LABEL_FINAL_DIFF_ID: &str = "ostree.final-diffid";
 
 /// Digest and diff_id of a layer that is a whole tree. It is made of the tree and of no blob.
 fn only_layer(root: &Directories) -> Digest {

@@ -19,11 +19,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
+use crate::base_layer::{self, BaseLayer};
 use crate::bodies::{Bodies, BodyStore};
 use crate::cache::Cache;
 use crate::commit::{self, CommitText};
 use crate::contract::LayerMetadata;
 use crate::digest::Digest;
+use crate::entry::Entry;
 use crate::fixup::{self, FixupOptions, Image};
 use crate::label;
 use crate::layer::{self, Layer};
@@ -120,9 +122,12 @@ pub fn import(
         mut tree,
         mut bodies,
         layers,
+        base,
         known,
         ..
     } = prepared;
+    let base = base_layer::read(base, &bodies)
+        .context("reading the layers of an encapsulated commit; --squash imports them as one")?;
     let kernel = fixup::find_kernel(&tree)?;
     let initramfs_inputs = match &kernel {
         Some(version) if options.fixups.makes_initramfs() => {
@@ -159,6 +164,10 @@ pub fn import(
         plan.add(tree, &labels.of_tree(1 + index))
             .with_context(|| layer.descriptor.to_string())?;
     }
+    for BaseLayer { objects, .. } in &base {
+        // Their labels are among their xattrs.
+        plan.add(objects, &vec![None; objects.walk().count()])?;
+    }
 
     // object → repo
     let bodies = Arc::new(bodies);
@@ -171,9 +180,16 @@ pub fn import(
     })?;
     progress.end();
     tracing::debug!("content objects written");
-    let directories = plan.directories(&checksums)?;
+    for (tree, layer) in (1 + changed.len()..).zip(&base) {
+        layer.check(&plan, tree, &checksums)?;
+    }
+    let mut directories = plan.directories(&checksums)?;
+    let base_roots = directories.split_off(1 + changed.len());
     for directories in &directories {
         transaction.write_metadata(&directories.objects)?;
+    }
+    for (layer, objects) in base.iter().zip(&base_roots) {
+        layer.write_metadata(&transaction, objects)?;
     }
     tracing::debug!("metadata objects written");
     let (root, layer_roots) = directories.split_first().context("a plan has a tree")?;
@@ -203,6 +219,10 @@ pub fn import(
         let said = layer_commit::metadata(layer, diff_id, policy, &plan, tree, &checksums);
         let commit = commit_layer(&transaction, root, said)?;
         blobs.push((descriptor.index, descriptor.digest, commit));
+    }
+    for (layer, objects) in base.iter().zip(&base_roots) {
+        let commit = layer.write_commit(&transaction, objects)?;
+        blobs.push((layer.descriptor.index, layer.descriptor.digest, commit));
     }
     blobs.sort_unstable_by_key(|&(index, ..)| index);
     let mut blobs: Vec<_> = blobs
@@ -298,6 +318,8 @@ pub struct Prepared {
     pub newest: u64,
     /// Its layers, if they are to be committed too.
     layers: Vec<MergedLayer>,
+    /// Those below them that are made of a commit.
+    base: Vec<(LayerDescriptor, Vec<Entry>)>,
     /// Checksums of objects that lie in the repo.
     known: HashMap<FileObject, Digest>,
 }
@@ -421,6 +443,8 @@ fn merge_image(
     let mut stores = Vec::new();
     let mut summaries = Vec::new();
     let mut merged = Vec::new();
+    let mut base = Vec::new();
+    let base_layers = base_layer::count(&image.config);
     for (descriptor, cached) in image.layers.iter().zip(cached) {
         let is_cached = cached.is_some();
         let (layer, committed, store): (_, _, Box<dyn BodyStore>) = match cached {
@@ -438,7 +462,12 @@ fn merge_image(
         merge::apply(&mut tree, &layer.entries, &options.merge, report)
             .with_context(|| descriptor.to_string())?;
         stores.push(store);
-        if layers.committed {
+        if !layers.committed {
+            continue;
+        }
+        if descriptor.index < base_layers {
+            base.push((descriptor.clone(), layer.entries));
+        } else {
             let depends = !stands_alone(&layer.entries);
             merged.push(MergedLayer {
                 descriptor: descriptor.clone(),
@@ -455,6 +484,7 @@ fn merge_image(
         summaries,
         newest: 0,
         layers: merged,
+        base,
         known,
     })
 }
@@ -481,6 +511,7 @@ fn merge_root(
         summaries: Vec::new(),
         newest: newest.map_or(0, |seconds| seconds.max(0).unsigned_abs()),
         layers: Vec::new(),
+        base: Vec::new(),
         known: HashMap::new(),
     })
 }

@@ -39,6 +39,7 @@ const ARROW: &[&str] = &[
     "cache",
     "commit",
     "layer_commit",
+    "base_layer",
     "publish",
     "outcome",
     "import",

@@ -180,6 +180,7 @@ impl Worker {
         let kind = match object.kind {
             MetadataKind::DirMeta => ostree::ObjectType::DirMeta,
             MetadataKind::DirTree => ostree::ObjectType::DirTree,
+            MetadataKind::Commit => ostree::ObjectType::Commit,
         };
         let variant = Variant::from_data_with_type(
             object.bytes.clone(),

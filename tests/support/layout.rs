@@ -21,6 +21,7 @@ pub struct Image {
     created: Option<String>,
     annotation: Option<String>,
     version: Option<String>,
+    history: bool,
 }
 
 impl Image {
@@ -30,8 +31,7 @@ impl Image {
 
     /// Adds a layer on top.
     pub fn layer(mut self, layer: Layer) -> Self {
-        self.layers
-            .push(layer.0.into_inner().expect("memory can be written"));
+        self.layers.push(layer.tar());
         self
     }
 
@@ -50,6 +50,12 @@ impl Image {
     /// The label `org.opencontainers.image.version`.
     pub fn version(mut self, version: &str) -> Self {
         self.version = Some(version.to_owned());
+        self
+    }
+
+    /// The configuration's `history`, of nothing, which OCI does not ask for but others do.
+    pub fn history(mut self) -> Self {
+        self.history = true;
         self
     }
 
@@ -76,8 +82,9 @@ impl Image {
             format!(r#""Labels":{{"org.opencontainers.image.version":"{version}"}}"#)
         });
         let config = format!(
-            r#"{{{created}"architecture":"amd64","os":"linux","config":{{{labels}}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
-            join(diff_ids.collect())
+            r#"{{{created}"architecture":"amd64","os":"linux","config":{{{labels}}},"rootfs":{{"type":"layers","diff_ids":[{}]}}{}}}"#,
+            join(diff_ids.collect()),
+            if self.history { r#","history":[]"# } else { "" }
         );
 
         let layers = self.layers.iter().map(|layer| {
@@ -165,6 +172,11 @@ impl Layer {
         let mut header = header(EntryType::new(flag), 0o644, (0, 0));
         self.0.append_data(&mut header, path, &[][..]).unwrap();
         self
+    }
+
+    /// The archive.
+    pub fn tar(self) -> Vec<u8> {
+        self.0.into_inner().expect("memory can be written")
     }
 
     /// Extended attributes of the entry that follows.

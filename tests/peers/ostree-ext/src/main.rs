@@ -2,6 +2,7 @@
 //! `ostree container` on hosts that have it.
 
 mod encapsulate;
+mod layer;
 mod state;
 
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "usage: ostree-ext-peer container …
        ostree-ext-peer encapsulate REPO REF LAYOUT
+       ostree-ext-peer layer REPO REF TAR
        ostree-ext-peer query REPO IMAGE
        ostree-ext-peer prepare REPO OSTREE-IMAGE";
 
@@ -34,6 +36,7 @@ fn run() -> Result<()> {
         ["encapsulate", repo, reference, layout] => {
             runtime.block_on(encapsulate::run(repo, reference, layout))
         }
+        ["layer", repo, reference, tar] => runtime.block_on(layer::run(repo, reference, tar)),
         ["query", repo, image] => state::query(repo, image),
         ["prepare", repo, image] => runtime.block_on(state::prepare(repo, image)),
         _ => bail!(USAGE),

@@ -5,6 +5,9 @@
 //! ref of the lowest one points to for the whole base. So no commit of what such a layer shows to
 //! containers may be there: the next version would lack the files of all other layers.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, bail, ensure};

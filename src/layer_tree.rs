@@ -250,6 +250,12 @@ mod tests {
             .xattr("user.kept", b"1")
             .file("y", "");
         check(
+            Layers::new()
+                .file("sysroot/ostree/repo/objects/aa/bb.file", "of the base")
+                .hardlink("usr/linked", "sysroot/ostree/repo/objects/aa/bb.file"),
+            &["/usr/ 755", "/usr/linked 644 \"of the base\""],
+        );
+        check(
             Layers::new().file("l", "").layer().symlink("l", "\u{e9}"),
             &["/l -> \u{e9}"],
         );

@@ -105,6 +105,7 @@ impl Transaction<'_> {
                     .is_none()
             {
                 let detached = Variant::from_data::<HashMap<String, Variant>, _>(detached.clone());
+                let detached = detached.normal_form();
                 repo.write_commit_detached_metadata(&checksum, Some(&detached), none)?;
             }
             repo.mark_commit_partial(&checksum, false)

@@ -1,16 +1,25 @@
 //! Images of a commit that ostree-ext encapsulated: with those it does most, and reuses what we wrote.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use import_oci::digest::Digest;
+use ostree::gio;
+use ostree::glib::VariantDict;
+use ostree::glib::prelude::*;
 use serde_json::{Value, json};
 
 use crate::place::{Place, Snapshot, blob_ref, digests, path, places, unverified};
 use crate::support::command::{fsck, import, import_arguments, import_oci, run, text};
 use crate::support::layout::{CAPABILITY, CREATED, FILE_CONTEXTS, Image, Layer};
-use crate::support::listing::{assert_equal, read_commit};
+use crate::support::listing::{assert_equal, open, read_commit};
+
+const NOT_CANCELLED: Option<&gio::Cancellable> = gio::Cancellable::NONE;
+
+/// What is said beside the commit of a base, as signatures are.
+const DETACHED: &str = "test.said";
 
 /// An image that is a commit.
 pub struct Base {
@@ -56,12 +65,17 @@ pub fn base(place: &Place, name: &str, mode: u32) -> Base {
     );
     let commits = place.at("commits");
     let first = import(&commits, "bare-user", &tree, &["--write-ref=base"]);
+    let commit = text(&first, "/commit");
+    let repo = open(&commits);
+    let detached = HashMap::from([(DETACHED, "by its maker")]).to_variant();
+    repo.write_commit_detached_metadata(commit, Some(&detached), NOT_CANCELLED)
+        .unwrap();
     let layout = place.at(name);
     place.peer(&["encapsulate", path(&commits), "base", path(&layout)]);
     Base {
         source: format!("oci:{}", layout.display()),
         layout,
-        commit: text(&first, "/commit").to_owned(),
+        commit: commit.to_owned(),
     }
 }
 
@@ -151,6 +165,12 @@ fn layers_of_a_base() {
         let refs = place.snapshot().refs;
         let known = place.query(&source);
         assert_eq!(known["base_commit"], base.commit);
+
+        let detached =
+            open(&place.repo()).read_commit_detached_metadata(&base.commit, NOT_CANCELLED);
+        let detached = VariantDict::new(detached.unwrap().as_ref());
+        let detached = detached.lookup::<String>(DETACHED).unwrap();
+        assert_eq!(detached.as_deref(), Some("by its maker"));
 
         let theirs = place.init("theirs");
         place.peer(&[

@@ -53,7 +53,7 @@ impl Image {
         self
     }
 
-    /// The configuration's `history`, of nothing, which OCI does not ask for but others do.
+    /// The configuration's `history`, which OCI does not ask for but others do.
     pub fn history(mut self) -> Self {
         self.history = true;
         self
@@ -84,7 +84,11 @@ impl Image {
         let config = format!(
             r#"{{{created}"architecture":"amd64","os":"linux","config":{{{labels}}},"rootfs":{{"type":"layers","diff_ids":[{}]}}{}}}"#,
             join(diff_ids.collect()),
-            if self.history { r#","history":[]"# } else { "" }
+            if self.history {
+                r#","history":[{"created_by":"a test"}]"#
+            } else {
+                ""
+            }
         );
 
         let layers = self.layers.iter().map(|layer| {

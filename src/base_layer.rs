@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::btree_map::Entry::Vacant;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -24,7 +25,7 @@ use crate::path::ImagePath;
 use crate::repo::{CommitObject, CommitSpec, Transaction};
 use crate::report::Report;
 use crate::source::LayerDescriptor;
-use crate::tree::{Tree, merge};
+use crate::tree::{InodeId, Tree, merge};
 
 /// How many of the lowest layers of the image with this configuration are made of a commit.
 pub fn count(config: &ImageConfiguration) -> usize {
@@ -144,16 +145,16 @@ fn read_base(objects: &Objects<'_>) -> Result<Base> {
     let mut files = BTreeSet::new();
     let mut pending = vec![(dirtree, dirmeta)];
     while let Some((tree, meta)) = pending.pop() {
-        if !directories.contains_key(&meta) {
-            let object = object(MetadataKind::DirMeta, &meta, "dirmeta")?;
-            directories.insert(meta, object);
+        if let Vacant(entry) = directories.entry(meta) {
+            let dirmeta = object(MetadataKind::DirMeta, entry.key(), "dirmeta")?;
+            entry.insert(dirmeta);
         }
-        if directories.contains_key(&tree) {
+        let Vacant(entry) = directories.entry(tree) else {
             continue;
-        }
-        let object = object(MetadataKind::DirTree, &tree, "dirtree")?;
-        let held = objects.directory(&tree)?;
-        directories.insert(tree, object);
+        };
+        let dirtree = object(MetadataKind::DirTree, entry.key(), "dirtree")?;
+        let held = objects.directory(entry.key())?;
+        entry.insert(dirtree);
         files.extend(held.files.into_iter().map(|(_, checksum)| checksum));
         let below = held.directories.into_iter();
         pending.extend(below.map(|(_, tree, meta)| (tree, meta)));
@@ -165,7 +166,7 @@ fn read_base(objects: &Objects<'_>) -> Result<Base> {
     })
 }
 
-fn require(objects: &Objects<'_>, checksum: &str, kind: &str) -> Result<crate::tree::InodeId> {
+fn require(objects: &Objects<'_>, checksum: &str, kind: &str) -> Result<InodeId> {
     objects
         .find(checksum, kind)
         .with_context(|| format!("the object {checksum}.{kind} of the base is missing"))

@@ -1,6 +1,5 @@
 //! Images of a commit that ostree-ext encapsulated: with those it does most, and reuses what we wrote.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +7,6 @@ use std::process::Command;
 use import_oci::digest::Digest;
 use ostree::gio;
 use ostree::glib::VariantDict;
-use ostree::glib::prelude::*;
 use serde_json::{Value, json};
 
 use crate::place::{Place, Snapshot, blob_ref, digests, path, places, unverified};
@@ -67,8 +65,9 @@ pub fn base(place: &Place, name: &str, mode: u32) -> Base {
     let first = import(&commits, "bare-user", &tree, &["--write-ref=base"]);
     let commit = text(&first, "/commit");
     let repo = open(&commits);
-    let detached = HashMap::from([(DETACHED, "by its maker")]).to_variant();
-    repo.write_commit_detached_metadata(commit, Some(&detached), NOT_CANCELLED)
+    let detached = VariantDict::new(None);
+    detached.insert(DETACHED, "by its maker");
+    repo.write_commit_detached_metadata(commit, Some(&detached.end()), NOT_CANCELLED)
         .unwrap();
     let layout = place.at(name);
     place.peer(&["encapsulate", path(&commits), "base", path(&layout)]);

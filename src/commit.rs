@@ -28,8 +28,8 @@ pub struct CommitText {
 }
 
 impl CommitText {
-    /// The commit of an image with a manifest and a configuration: both verbatim, but for a history
-    /// that [`with_history`] adds, and the date the image gives itself, 1970 if it gives none.
+    /// The commit of an image with a manifest and a configuration: both verbatim, but for an empty
+    /// history where there is none, and the date the image gives itself, 1970 if it gives none.
     pub fn of_image(
         image: &ResolvedImage,
         kernel: Option<String>,

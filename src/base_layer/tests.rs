@@ -4,7 +4,8 @@ use ostree::glib::prelude::*;
 use ostree::glib::{Variant, VariantDict};
 
 use super::*;
-use crate::object::FileHeader;
+use crate::metadata::Metadata;
+use crate::object::{FileHeader, FileObject};
 use crate::testing::Layers;
 
 fn path(checksum: &str, kind: &str) -> String {
@@ -29,10 +30,12 @@ fn commit() -> Commit {
         checksum
     };
     let label = (b"security.selinux\0".to_vec(), b"a:b:c\0".to_vec());
-    let mut described = crate::metadata::Metadata::default();
-    described.mode = 0o755;
-    let named = (b"security.selinux"[..].into(), label.1.clone().into());
-    described.xattrs = [named].into();
+    let named = (label.0[..label.0.len() - 1].into(), label.1.clone().into());
+    let described = Metadata {
+        mode: 0o755,
+        xattrs: [named].into(),
+        ..Metadata::default()
+    };
     let mut hasher = FileHeader::regular(&described).unwrap().hasher();
     hasher.update(b"content");
     let file = hasher.finish().hex();
@@ -107,7 +110,7 @@ fn read_all(layers: Layers) -> Result<Vec<BaseLayer>> {
 /// Are content objects what their names say?
 fn checked(layer: &BaseLayer) -> Result<()> {
     let plan = Plan::new(&layer.objects, &vec![None; layer.objects.walk().count()])?;
-    let checksum = |file: &crate::object::FileObject| {
+    let checksum = |file: &FileObject| {
         let mut hasher = file.header.hasher();
         hasher.update(b"content");
         hasher.finish()

@@ -28,8 +28,8 @@ pub struct CommitText {
 }
 
 impl CommitText {
-    /// The commit of an image with a manifest and a configuration: both verbatim, and the date
-    /// the image gives itself, 1970 if it gives none.
+    /// The commit of an image with a manifest and a configuration: both verbatim, but for an empty
+    /// history where there is none, and the date the image gives itself, 1970 if it gives none.
     pub fn of_image(
         image: &ResolvedImage,
         kernel: Option<String>,
@@ -42,7 +42,7 @@ impl CommitText {
             metadata: ImageMetadata {
                 manifest_digest: image.manifest_digest,
                 manifest: text(&image.manifest_bytes, "manifest")?,
-                config: text(&image.config_bytes, "configuration")?,
+                config: with_history(text(&image.config_bytes, "configuration")?)?,
                 version: metadata::version(&image.config).map(str::to_owned),
                 bootable: kernel,
                 initramfs_inputs: None,
@@ -78,7 +78,7 @@ impl CommitText {
             .pointer_mut("/config/Labels")
             .and_then(Value::as_object_mut)
         {
-            labels.remove(LABEL_FINAL_DIFF_ID);
+            labels.remove(metadata::LABEL_FINAL_DIFF_ID);
         }
         let (manifest, config) = (manifest.to_string(), config.to_string());
         check_readable(&manifest, &config)?;
@@ -149,9 +149,6 @@ impl CommitText {
 /// Who a made-up layer is from.
 const IMPORTER: &str = "import-oci";
 
-/// The label with the diff_id of the last layer that ostree-ext made of a commit.
-const LABEL_FINAL_DIFF_ID: &str = "ostree.final-diffid";
-
 /// Digest and diff_id of a layer that is a whole tree. It is made of the tree and of no blob.
 fn only_layer(root: &Directories) -> Digest {
     let (dirtree, dirmeta) = (root.root_dirtree.hex(), root.root_dirmeta.hex());
@@ -170,6 +167,18 @@ fn layers(only: Digest) -> Value {
 /// The root of a configuration with this layer alone.
 fn rootfs(only: Digest) -> Value {
     json!({ "type": "layers", "diff_ids": [only] })
+}
+
+/// A configuration with an empty history if it has none. To OCI that is all the same, but there are
+/// releases of ostree-ext and bootc that cannot read it without, and one such image in a repo keeps
+/// them from pulling any other.
+fn with_history(config: String) -> Result<String> {
+    let mut parsed: Value = serde_json::from_str(&config).context("the configuration")?;
+    if !parsed["history"].is_null() {
+        return Ok(config);
+    }
+    parsed["history"] = json!([]);
+    Ok(parsed.to_string())
 }
 
 /// What we store must be readable by those who read it with the same types.
@@ -296,6 +305,24 @@ mod tests {
         let created = "2024-01-02T03:04:05Z";
         expected["history"] = json!([{ "created": created, "created_by": "import-oci" }]);
         assert_eq!(stored, expected);
+    }
+
+    #[test]
+    fn a_configuration_has_a_history() {
+        for (config, expected) in [
+            (
+                r#"{ "history": [{}] , "a": 1}"#,
+                r#"{ "history": [{}] , "a": 1}"#,
+            ),
+            (r#"{ "history": [] }"#, r#"{ "history": [] }"#),
+            (r#"{ "os": "linux" }"#, r#"{"history":[],"os":"linux"}"#),
+            (
+                r#"{ "os": "linux", "history": null }"#,
+                r#"{"history":[],"os":"linux"}"#,
+            ),
+        ] {
+            assert_eq!(with_history(config.to_owned()).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -18,11 +18,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
+use crate::base_layer::{self, BaseLayer};
 use crate::bodies::{Bodies, BodyStore};
 use crate::cache::Cache;
 use crate::commit::{self, CommitText};
 use crate::contract::LayerMetadata;
 use crate::digest::Digest;
+use crate::entry::Entry;
 use crate::fixup::{self, FixupOptions, Image};
 use crate::known::{CommittedLayer, KnownObjects};
 use crate::label;
@@ -121,9 +123,12 @@ pub fn import(
         mut tree,
         mut bodies,
         layers,
+        base,
         known,
         ..
     } = prepared;
+    let base = base_layer::read(base, &bodies)
+        .context("reading the layers of an encapsulated commit; --squash imports them as one")?;
     let kernel = fixup::find_kernel(&tree)?;
     let initramfs_inputs = match &kernel {
         Some(version) if options.fixups.makes_initramfs() => {
@@ -146,8 +151,9 @@ pub fn import(
     let mut committed = Vec::new();
     for layer in layers {
         let unchanged = layer.unchanged(policy);
-        let (diff_id, entries) = (layer.descriptor.diff_id, &layer.layer.entries);
-        committed.push(CommittedLayer::new(diff_id, entries, unchanged.is_some()));
+        let LayerDescriptor { index, diff_id, .. } = layer.descriptor;
+        let (stored, entries) = (unchanged.is_some(), &layer.layer.entries);
+        committed.push(CommittedLayer::new(index, diff_id, entries, stored));
         match unchanged {
             Some(commit) => blobs.push((layer.descriptor.index, layer.descriptor.digest, commit)),
             None => changed.push((layer.tree(), layer)),
@@ -164,6 +170,10 @@ pub fn import(
         plan.add(tree, &labels.of_tree(1 + index))
             .with_context(|| layer.descriptor.to_string())?;
     }
+    for BaseLayer { objects, .. } in &base {
+        // Their labels are among their xattrs.
+        plan.add(objects, &vec![None; objects.walk().count()])?;
+    }
 
     // object → repo
     let bodies = Arc::new(bodies);
@@ -177,9 +187,16 @@ pub fn import(
     })?;
     progress.end();
     tracing::debug!("content objects written");
-    let directories = plan.directories(&checksums)?;
+    for (tree, layer) in (1 + changed.len()..).zip(&base) {
+        layer.check(&plan, tree, &checksums)?;
+    }
+    let mut directories = plan.directories(&checksums)?;
+    let base_roots = directories.split_off(1 + changed.len());
     for directories in &directories {
         transaction.write_metadata(&directories.objects)?;
+    }
+    for (layer, objects) in base.iter().zip(&base_roots) {
+        layer.write_metadata(&transaction, objects)?;
     }
     tracing::debug!("metadata objects written");
     let (root, layer_roots) = directories.split_first().context("a plan has a tree")?;
@@ -211,6 +228,10 @@ pub fn import(
         let said = layer_commit::metadata(layer, diff_id, policy, &plan, tree, &checksums);
         let commit = commit_layer(&transaction, root, said)?;
         blobs.push((descriptor.index, descriptor.digest, commit));
+    }
+    for (layer, objects) in base.iter().zip(&base_roots) {
+        let commit = layer.write_commit(&transaction, objects)?;
+        blobs.push((layer.descriptor.index, layer.descriptor.digest, commit));
     }
     blobs.sort_unstable_by_key(|&(index, ..)| index);
     let mut blobs: Vec<_> = blobs
@@ -308,6 +329,8 @@ pub struct Prepared {
     layers: Vec<MergedLayer>,
     /// Objects that lie in the repo.
     known: KnownObjects,
+    /// Those below them that are made of a commit.
+    base: Vec<(LayerDescriptor, Vec<Entry>)>,
 }
 
 /// A layer to be committed.
@@ -437,6 +460,8 @@ fn merge_image(
     let mut stores = Vec::new();
     let mut summaries = Vec::new();
     let mut merged = Vec::new();
+    let mut base = Vec::new();
+    let base_layers = base_layer::count(&image.config);
     for (descriptor, cached) in image.layers.iter().zip(cached) {
         let is_cached = cached.is_some();
         let (layer, committed, store): (_, _, Box<dyn BodyStore>) = match cached {
@@ -454,7 +479,12 @@ fn merge_image(
         merge::apply(&mut tree, &layer.entries, &options.merge, report)
             .with_context(|| descriptor.to_string())?;
         stores.push(store);
-        if layers.committed {
+        if !layers.committed {
+            continue;
+        }
+        if descriptor.index < base_layers {
+            base.push((descriptor.clone(), layer.entries));
+        } else {
             let depends = !stands_alone(&layer.entries);
             merged.push(MergedLayer {
                 descriptor: descriptor.clone(),
@@ -471,6 +501,7 @@ fn merge_image(
         summaries,
         newest: 0,
         layers: merged,
+        base,
         known,
     })
 }
@@ -498,5 +529,6 @@ fn merge_root(
         newest: newest.map_or(0, |seconds| seconds.max(0).unsigned_abs()),
         layers: Vec::new(),
         known: KnownObjects::default(),
+        base: Vec::new(),
     })
 }

@@ -45,6 +45,8 @@ pub fn change(file: &FileObject, bodies: &Bodies) -> Option<(BodyId, Digest)> {
 /// A layer of an image whose commit is in the repo, or will be.
 #[derive(Debug)]
 pub struct CommittedLayer {
+    /// The store of its bodies: its number in the image.
+    pub store: usize,
     /// Digest of its tar stream.
     pub diff_id: Digest,
     /// Is its commit there, with objects of [`KnownObjects::stored`]? Else the plan has its tree.
@@ -55,12 +57,13 @@ pub struct CommittedLayer {
 
 impl CommittedLayer {
     /// The layer that has these entries.
-    pub fn new(diff_id: Digest, entries: &[Entry], stored: bool) -> Self {
+    pub fn new(store: usize, diff_id: Digest, entries: &[Entry], stored: bool) -> Self {
         let bodies = entries.iter().filter_map(|entry| match entry.kind {
             EntryKind::File { body, .. } => Some(body),
             _ => None,
         });
         Self {
+            store,
             diff_id,
             stored,
             numbers: bodies.zip(0..).collect(),
@@ -86,14 +89,17 @@ impl KnownObjects {
         let files = of_image.into_iter().filter_map(|index| {
             let file = &plan.files()[index];
             let (body, _) = bodies.original(file.body?);
-            let layer = layers.get(body.store as usize)?;
+            let position = layers
+                .iter()
+                .position(|layer| layer.store == body.store as usize)?;
+            let layer = &layers[position];
             let as_in_layer = match layer.stored {
                 true => self.stored.contains_key(file),
                 false => planned.contains(&index),
             };
             let number = layer.numbers.get(&body).filter(|_| !as_in_layer)?;
             Some(ChangedFile {
-                layer: body.store,
+                layer: position.try_into().ok()?,
                 file: *number,
                 change: change(file, bodies)?.1,
                 object: checksums[index],

@@ -4,12 +4,13 @@
 //! are the files `.wh.NAME` and `.wh..wh..opq` that libostree's checkout acts upon. Nothing is
 //! repaired, so that a file which no fixup changes is the same object as in the merged tree; only
 //! the xattrs are cleaned, because ostree could not hold them, and what it cannot hold at all is
-//! left out: special files, names and link targets that are not UTF-8.
+//! left out: special files, names and link targets that are not UTF-8. So is the ostree repo of an
+//! encapsulated base: its files are elsewhere in the image too.
 
 use std::collections::HashSet;
 
 use crate::entry::{Entry, EntryKind};
-use crate::fixup::clean_xattrs;
+use crate::fixup::{BASE_REPO, clean_xattrs};
 use crate::path::ImagePath;
 use crate::tree::{Content, Inode, InodeId, Tree};
 
@@ -82,7 +83,8 @@ fn committed(entry: &Entry, tree: &Tree, merged: Option<&Tree>) -> Option<(Image
 }
 
 fn can_be_committed(path: &ImagePath) -> bool {
-    !is_aufs(path) && std::str::from_utf8(path.as_bytes()).is_ok()
+    let in_base_repo = || ImagePath::parse(BASE_REPO).is_ok_and(|repo| path.starts_with(&repo));
+    !is_aufs(path) && std::str::from_utf8(path.as_bytes()).is_ok() && !in_base_repo()
 }
 
 /// Bookkeeping of AUFS, which is no whiteout.
@@ -247,6 +249,12 @@ mod tests {
             .xattr("security.selinux", b"other")
             .xattr("user.kept", b"1")
             .file("y", "");
+        check(
+            Layers::new()
+                .file("sysroot/ostree/repo/objects/aa/bb.file", "of the base")
+                .hardlink("usr/linked", "sysroot/ostree/repo/objects/aa/bb.file"),
+            &["/usr/ 755", "/usr/linked 644 \"of the base\""],
+        );
         check(
             Layers::new().file("l", "").layer().symlink("l", "\u{e9}"),
             &["/l -> \u{e9}"],

@@ -4,6 +4,7 @@
 //! [`layer`], [`tree`], [`fixup`], [`label`], [`object`], [`repo`], [`commit`], [`publish`]. Each
 //! uses only what stands before it.
 
+pub mod base_layer;
 pub mod bodies;
 pub mod cache;
 pub mod cli;

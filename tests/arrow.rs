@@ -41,6 +41,7 @@ const ARROW: &[&str] = &[
     "cache",
     "commit",
     "layer_commit",
+    "base_layer",
     "publish",
     "outcome",
     "import",

@@ -71,6 +71,7 @@ impl Repos {
         let kind = match object.kind {
             MetadataKind::DirMeta => ObjectType::DirMeta,
             MetadataKind::DirTree => ObjectType::DirTree,
+            MetadataKind::Commit => ObjectType::Commit,
         };
         let variant = Variant::from_data_with_type(
             object.bytes.clone(),

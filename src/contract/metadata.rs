@@ -95,6 +95,9 @@ pub fn version(config: &ImageConfiguration) -> Option<&str> {
 /// The label for versions from before OCI had one.
 pub const LABEL_VERSION: &str = "version";
 
+/// The label of an image that ostree-ext made of a commit: the diff_id of the last layer it made.
+pub const LABEL_FINAL_DIFF_ID: &str = "ostree.final-diffid";
+
 /// What we write in the commit of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageMetadata {

@@ -32,6 +32,7 @@ pub use accounts::Users;
 pub use etc::EtcConflict;
 pub use initramfs::{Initramfs, initramfs_path, lacks};
 pub use kernel::find_kernel;
+pub use ostree_base::{BASE_REPO, Objects};
 pub use permissions::Repair;
 pub use toplevel::Layout;
 pub use var::Var;

@@ -17,14 +17,12 @@ use crate::metadata::Xattrs;
 use crate::path::{ImagePath, escape};
 use crate::report::{Action, Report};
 use crate::tree::{Content, Inode, InodeId, Tree};
-use objects::Objects;
+pub use objects::{BASE_REPO, Objects};
 
 /// Takes the xattrs of the base from its repo, and drops the repo.
 #[derive(Debug)]
 pub struct OstreeBase;
 
-/// Where ostree-ext puts the repo.
-const REPO: &[u8] = b"sysroot/ostree/repo";
 /// Where rpm-ostree has the package database of what it adds packages to.
 const BASE_DATABASE: &[u8] = b"usr/lib/sysimage/rpm-ostree-base-db";
 /// Where it and Fedora have that of the image.
@@ -44,8 +42,9 @@ impl Fixup for OstreeBase {
     }
 
     fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
-        let repo = ImagePath::parse(REPO)?;
-        let Some(objects) = Objects::of(&repo, &image.tree, &image.bodies) else {
+        let repo = ImagePath::parse(BASE_REPO)?;
+        // Labels come from the image's own policy.
+        let Some(objects) = Objects::of(&image.tree, &image.bodies, false) else {
             return Ok(());
         };
         let found = xattrs(image, objects)?;

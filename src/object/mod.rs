@@ -35,7 +35,8 @@ pub struct MetadataObject {
 }
 
 impl MetadataObject {
-    fn new(kind: MetadataKind, bytes: Vec<u8>) -> Self {
+    /// An object of these bytes.
+    pub fn new(kind: MetadataKind, bytes: Vec<u8>) -> Self {
         let checksum = Digest::of(&bytes);
         Self {
             kind,
@@ -52,6 +53,8 @@ pub enum MetadataKind {
     DirMeta,
     /// What a directory holds.
     DirTree,
+    /// A root, and what is said of it.
+    Commit,
 }
 
 /// What cannot be said in an ostree object.

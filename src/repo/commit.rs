@@ -1,6 +1,6 @@
 //! The commit object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context as _, Result, ensure};
 use ostree::gio;
@@ -10,6 +10,7 @@ use ostree::glib::prelude::*;
 use super::Transaction;
 use crate::contract::MetadataValue;
 use crate::digest::Digest;
+use crate::object::MetadataObject;
 
 /// What a commit says besides its empty subject and body. It has no parent.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +25,19 @@ pub struct CommitSpec<'a> {
     pub timestamp: u64,
 }
 
+/// A commit that somebody else made.
+#[derive(Debug)]
+pub struct CommitObject {
+    /// The commit.
+    pub object: MetadataObject,
+    /// The dirtree of its root, written before.
+    pub dirtree: Digest,
+    /// The dirmeta of its root, written before.
+    pub dirmeta: Digest,
+    /// What is said of it beside it, signatures for example: `a{sv}`.
+    pub detached: Option<Vec<u8>>,
+}
+
 impl Transaction<'_> {
     /// Makes what was written so far part of the repo, durably, then writes a commit object and
     /// returns its checksum. No ref points to it yet.
@@ -34,19 +48,8 @@ impl Transaction<'_> {
     /// # Errors
     /// As [`Transaction::commit`].
     pub fn write_commit(&self, commit: &CommitSpec<'_>) -> Result<Digest> {
-        self.publish_objects()?;
+        self.publish_root(commit.dirtree, commit.dirmeta)?;
         let repo = self.ostree();
-        // Between two transactions a prune may get in. From now on it may not.
-        for (kind, checksum) in [
-            (ostree::ObjectType::DirTree, commit.dirtree),
-            (ostree::ObjectType::DirMeta, commit.dirmeta),
-        ] {
-            ensure!(
-                repo.has_object(kind, &checksum.hex(), gio::Cancellable::NONE)?,
-                "the repo {} was pruned at this very moment; try again",
-                self.repo().path.display()
-            );
-        }
         let metadata: BTreeMap<&str, Variant> = commit
             .metadata
             .iter()
@@ -83,5 +86,50 @@ impl Transaction<'_> {
         let checksum = Digest::from_hex(&checksum)?;
         self.metadata.insert(checksum);
         Ok(checksum)
+    }
+
+    /// [`Transaction::write_commit`] for a commit that there is already. What the repo has beside it
+    /// stays.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write_commit_object(&self, commit: &CommitObject) -> Result<()> {
+        self.publish_root(commit.dirtree, commit.dirmeta)?;
+        self.write_metadata(std::slice::from_ref(&commit.object))?;
+        let (repo, checksum) = (self.ostree(), commit.object.checksum.hex());
+        let write = || {
+            let none = gio::Cancellable::NONE;
+            if let Some(detached) = &commit.detached
+                && repo
+                    .read_commit_detached_metadata(&checksum, none)?
+                    .is_none()
+            {
+                let detached = Variant::from_data::<HashMap<String, Variant>, _>(detached.clone());
+                let detached = detached.normal_form();
+                repo.write_commit_detached_metadata(&checksum, Some(&detached), none)?;
+            }
+            repo.mark_commit_partial(&checksum, false)
+        };
+        write()
+            .map_err(|error| self.repo().explain(error))
+            .with_context(|| format!("writing the commit {checksum}"))
+    }
+
+    /// Makes what was written so far part of the repo. A commit of this root can follow.
+    fn publish_root(&self, dirtree: Digest, dirmeta: Digest) -> Result<()> {
+        self.publish_objects()?;
+        // Between two transactions a prune may get in. From now on it may not.
+        for (kind, checksum) in [
+            (ostree::ObjectType::DirTree, dirtree),
+            (ostree::ObjectType::DirMeta, dirmeta),
+        ] {
+            ensure!(
+                self.ostree()
+                    .has_object(kind, &checksum.hex(), gio::Cancellable::NONE)?,
+                "the repo {} was pruned at this very moment; try again",
+                self.repo().path.display()
+            );
+        }
+        Ok(())
     }
 }

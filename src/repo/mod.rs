@@ -29,7 +29,7 @@ use anyhow::{Context as _, Result, bail};
 use ostree::gio;
 
 pub use bodies::{RepoBodies, StoredObject};
-pub use commit::CommitSpec;
+pub use commit::{CommitObject, CommitSpec};
 pub use deploy::{DeploySpec, NewDeployment};
 pub use error::RepoError;
 pub use initramfs::StoredInitramfs;

@@ -190,6 +190,7 @@ impl Worker {
         let (kind, suffix) = match object.kind {
             MetadataKind::DirMeta => (ostree::ObjectType::DirMeta, "dirmeta"),
             MetadataKind::DirTree => (ostree::ObjectType::DirTree, "dirtree"),
+            MetadataKind::Commit => (ostree::ObjectType::Commit, "commit"),
         };
         let checksum = object.checksum.hex();
         if self.is_here(&checksum, suffix) {

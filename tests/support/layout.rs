@@ -31,8 +31,7 @@ impl Image {
 
     /// Adds a layer on top.
     pub fn layer(mut self, layer: Layer) -> Self {
-        self.layers
-            .push(layer.0.into_inner().expect("memory can be written"));
+        self.layers.push(layer.tar());
         self
     }
 
@@ -54,7 +53,7 @@ impl Image {
         self
     }
 
-    /// An empty `history`, without which ostree-ext 0.15 reads no image.
+    /// The configuration's `history`, which OCI does not ask for but others do.
     pub fn history(mut self) -> Self {
         self.history = true;
         self
@@ -82,10 +81,14 @@ impl Image {
         let labels = self.version.as_ref().map_or_else(String::new, |version| {
             format!(r#""Labels":{{"org.opencontainers.image.version":"{version}"}}"#)
         });
-        let history = if self.history { r#""history":[],"# } else { "" };
         let config = format!(
-            r#"{{{created}{history}"architecture":"amd64","os":"linux","config":{{{labels}}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
-            join(diff_ids.collect())
+            r#"{{{created}"architecture":"amd64","os":"linux","config":{{{labels}}},"rootfs":{{"type":"layers","diff_ids":[{}]}}{}}}"#,
+            join(diff_ids.collect()),
+            if self.history {
+                r#","history":[{"created_by":"a test"}]"#
+            } else {
+                ""
+            }
         );
 
         let layers = self.layers.iter().map(|layer| {
@@ -173,6 +176,11 @@ impl Layer {
         let mut header = header(EntryType::new(flag), 0o644, (0, 0));
         self.0.append_data(&mut header, path, &[][..]).unwrap();
         self
+    }
+
+    /// The archive.
+    pub fn tar(self) -> Vec<u8> {
+        self.0.into_inner().expect("memory can be written")
     }
 
     /// Extended attributes of the entry that follows.

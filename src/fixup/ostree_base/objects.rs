@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use ostree::glib::{Bytes, Variant, VariantTy};
 
 use crate::bodies::Bodies;
@@ -12,10 +12,13 @@ use crate::metadata::Xattrs;
 use crate::path::ImagePath;
 use crate::tree::{Content, InodeId, Tree};
 
+/// Where ostree-ext puts the repo.
+pub const BASE_REPO: &[u8] = b"sysroot/ostree/repo";
+
 /// The largest metadata object that libostree reads (`OSTREE_MAX_METADATA_SIZE`).
 const LARGEST: u64 = 128 << 20;
 
-/// Labels come from the image's own policy.
+/// Where the labels are among xattrs.
 const LABEL: &[u8] = b"security.selinux";
 
 /// The objects of a repo inside an image.
@@ -24,6 +27,7 @@ pub struct Objects<'i> {
     tree: &'i Tree,
     bodies: &'i Bodies,
     directory: ImagePath,
+    labels: bool,
     /// Most files have the xattrs of many others, which are one file.
     xattrs: BTreeMap<InodeId, Rc<Xattrs>>,
 }
@@ -41,14 +45,15 @@ pub struct Directory {
 }
 
 impl<'i> Objects<'i> {
-    /// Those of the repo at `repo`; `None`: there is none.
-    pub fn of(repo: &ImagePath, tree: &'i Tree, bodies: &'i Bodies) -> Option<Self> {
-        let directory = repo.join(b"objects");
+    /// Those of the repo in `tree`; `None`: there is none. Are `labels` among xattrs?
+    pub fn of(tree: &'i Tree, bodies: &'i Bodies, labels: bool) -> Option<Self> {
+        let directory = ImagePath::parse(BASE_REPO).ok()?.join(b"objects");
         tree.children(tree.lookup(&directory)?)?;
         Some(Self {
             tree,
             bodies,
             directory,
+            labels,
             xattrs: BTreeMap::new(),
         })
     }
@@ -74,7 +79,7 @@ impl<'i> Objects<'i> {
         self.tree.lookup(&path.join(name.as_bytes()))
     }
 
-    /// The xattrs of a file, without its label.
+    /// The xattrs of a file. None where there is nothing about them.
     pub fn xattrs_of_file(&mut self, checksum: &str) -> Result<Rc<Xattrs>> {
         let kind = "file-xattrs-link";
         let Some(id) = self.find(checksum, kind) else {
@@ -84,7 +89,7 @@ impl<'i> Objects<'i> {
             return Ok(known.clone());
         }
         let named = self.read(id, "a(ayay)", checksum, kind)?;
-        let xattrs = Rc::new(without_label(get(&named)?));
+        let xattrs = Rc::new(self.xattrs(get(&named)?));
         self.xattrs.insert(id, xattrs.clone());
         Ok(xattrs)
     }
@@ -116,44 +121,54 @@ impl<'i> Objects<'i> {
         })
     }
 
-    /// The xattrs of a directory, without its label.
+    /// The xattrs of a directory.
     pub fn xattrs_of_directory(&self, checksum: &str) -> Result<Xattrs> {
         let Some(id) = self.find(checksum, "dirmeta") else {
             return Ok(Xattrs::new());
         };
         let read = self.read(id, "(uuua(ayay))", checksum, "dirmeta")?;
-        Ok(without_label(get(&read.child_value(3))?))
+        Ok(self.xattrs(get(&read.child_value(3))?))
+    }
+
+    /// The bytes of an object that is a variant.
+    pub fn bytes(&self, id: InodeId, checksum: &str, kind: &str) -> Result<Vec<u8>> {
+        let bytes = match self.tree.inode(id).content {
+            Content::File { body, .. } => self.bodies.read(body, LARGEST).map_err(Into::into),
+            _ => Err(anyhow!("no regular file")),
+        };
+        bytes.with_context(|| self.reading(checksum, kind))
     }
 
     /// An object that is a variant of this type.
     fn read(&self, id: InodeId, variant: &str, checksum: &str, kind: &str) -> Result<Variant> {
-        let read = || {
-            let Content::File { body, .. } = self.tree.inode(id).content else {
-                anyhow::bail!("no regular file");
-            };
-            let bytes = Bytes::from_owned(self.bodies.read(body, LARGEST)?);
-            let variant = Variant::from_bytes_with_type(&bytes, VariantTy::new(variant)?);
-            ensure!(variant.is_normal_form(), "not what ostree writes");
-            Ok(variant)
-        };
-        read().with_context(|| {
-            let directory = &self.directory;
-            format!("reading the object {checksum}.{kind} in {directory}")
-        })
+        let bytes = Bytes::from_owned(self.bytes(id, checksum, kind)?);
+        let variant = Variant::from_bytes_with_type(&bytes, VariantTy::new(variant)?);
+        ensure!(
+            variant.is_normal_form(),
+            "{}: not what ostree writes",
+            self.reading(checksum, kind)
+        );
+        Ok(variant)
+    }
+
+    fn reading(&self, checksum: &str, kind: &str) -> String {
+        let directory = &self.directory;
+        format!("reading the object {checksum}.{kind} in {directory}")
+    }
+
+    fn xattrs(&self, named: Named) -> Xattrs {
+        let xattrs = named.into_iter().map(|(mut name, value)| {
+            name.pop_if(|last| *last == 0);
+            (name.into(), value.into())
+        });
+        xattrs
+            .filter(|(name, _): &(Box<[u8]>, _)| !name.is_empty())
+            .filter(|(name, _)| self.labels || **name != *LABEL)
+            .collect()
     }
 }
 
 /// A value of a variant that has its type.
 fn get<T: ostree::glib::variant::FromVariant>(variant: &Variant) -> Result<T> {
     variant.get().context("a variant of another type")
-}
-
-fn without_label(named: Named) -> Xattrs {
-    named
-        .into_iter()
-        .filter_map(|(mut name, value)| {
-            name.pop_if(|last| *last == 0);
-            (name != LABEL && !name.is_empty()).then(|| (name.into(), value.into()))
-        })
-        .collect()
 }

@@ -7,19 +7,27 @@ use std::process::Command;
 use crate::support::command::{not_run, run};
 use crate::system::{System, base, root_of, text};
 
-/// Mounts a system around its deployment `$1` as its own initramfs does, with the programs of this
-/// machine in it and `$2`, where the program under test lies, at /run/program. The rest is run there.
+/// Boots the deployment `$2` of the system `$1` as its own initramfs does, with the programs of this
+/// machine in it, what lies in `$3` at /run/program and `$4` at /run/images, and runs the rest there.
+///
+/// It works on a copy on a file system of its own, and copies it back: libostree remounts the whole
+/// file system of `/sysroot`, which others may freeze at this moment.
 const BOOT: &str = r#"
-    cd "$1"; program="$2"; images="$3"; shift 3
+    system="$1"; deployment="$2"; program="$3"; images="$4"; shift 4
+    cp="cp -a --reflink=never"; work="$images/work"
+    mkdir "$work"; mount -t tmpfs none "$work"; $cp "$system/." "$work"
+    cd "$work/ostree/deploy/os/deploy/$deployment"
     mount --bind . .; cd "$PWD"
-    mount --bind ../../../../.. sysroot; mount -o remount,bind,ro sysroot
-    mount --bind ../../../../../boot boot; mount --bind ../../var var
+    mount --bind "$work" sysroot; mount -o remount,bind,ro sysroot
+    mount --bind "$work/boot" boot; mount --bind ../../var var
     for d in bin lib lib64; do mount --bind /usr/$d usr/$d; done
     for d in proc sys dev; do mount --rbind /$d $d; done
     mount -t tmpfs none run; mount -t tmpfs none tmp
     mkdir run/program run/images; touch run/ostree-booted
     mount --bind "$program" run/program; mount --bind "$images" run/images
-    exec chroot . sh -euc "$@"
+    chroot . sh -euc "$@"
+    cd "$work"; umount --recursive "$work/ostree/deploy/os/deploy/$deployment"
+    find "$system" -mindepth 1 -delete; $cp . "$system"
 "#;
 
 /// Runs a script in a system whose deployment `root` runs, with images at /run/images; what it
@@ -38,11 +46,15 @@ fn inside(system: &System, root: &Path, script: &str) -> Option<String> {
                 "--mount-proc",
             ])
             .args(["sh", "-euc", BOOT, "sh"])
-            .args([root, program.parent().unwrap(), &system.at("")])
+            .arg(system.root())
+            .arg(root.file_name().unwrap())
+            .args([program.parent().unwrap(), &system.at("")])
             .arg(script);
         command
     };
-    if !command("true").output().unwrap().status.success() {
+    let can_mount = ["--mount", "mount", "-t", "tmpfs", "none", "/mnt"];
+    let tried = Command::new("unshare").args(can_mount).output();
+    if !tried.unwrap().status.success() {
         not_run("nothing can be mounted here");
         return None;
     }

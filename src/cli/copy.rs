@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::repo::RepoArgs;
+use super::repo::{RepoArgs, open_to_change};
 use super::table::answer;
 use crate::images::answer::Sent;
 use crate::images::{copy, find};
@@ -37,7 +37,7 @@ pub struct CopyArgs {
 
 pub fn run(args: &CopyArgs) -> Result<()> {
     let source = Repo::open_for_reading(&args.repo.repo)?;
-    let destination = Repo::open(&args.dest_repo)?;
+    let destination = open_to_change(&args.dest_repo)?;
     let (image, _) = find(&source, &args.image)?;
     let target = args.target_imgref.as_ref();
     let target = target.map_or(&image, |target| &target.image);

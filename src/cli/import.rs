@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use super::progress::Bar;
+use super::repo::{SYSTEM_REPO, open_to_change};
 use super::{OutputArgs, SourceArgs, TreeArgs, import_options, summary};
 use crate::import::{ImportOptions, import};
 use crate::outcome::Imported;
@@ -103,7 +104,7 @@ pub struct ImportArgs {
     commit: CommitArgs,
 
     /// The repo to write to.
-    #[arg(long, env = "OSTREE_REPO", default_value = "/sysroot/ostree/repo")]
+    #[arg(long, env = "OSTREE_REPO", default_value = SYSTEM_REPO)]
     repo: PathBuf,
 
     /// Make the repo if there is none: bare (the default, needs root), bare-user or archive.
@@ -120,11 +121,11 @@ pub struct ImportArgs {
 }
 
 pub fn run(args: &ImportArgs, output: OutputArgs) -> Result<ExitCode> {
-    let (reference, source) = args.commit.open()?;
     let repo = match args.init {
         Some(mode) => Repo::init(&args.repo, mode)?,
-        None => Repo::open(&args.repo)?,
+        None => open_to_change(&args.repo)?,
     };
+    let (reference, source) = args.commit.open()?;
     let options = args.commit.options(&repo, &source)?;
     let imported = import_and_tell(&repo, &reference, source, &options, output)?;
     let answer = match args.json {

@@ -7,7 +7,7 @@ use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
 
 use super::remove;
-use super::repo::SystemArgs;
+use super::repo::{SystemArgs, open_to_change};
 use super::table::answer;
 use crate::images::answer::{Pruned, Removed};
 use crate::images::{self, PruneOptions};
@@ -36,7 +36,7 @@ pub struct PruneArgs {
 pub fn run(args: &PruneArgs) -> Result<()> {
     let open = match args.dry_run {
         true => Repo::open_for_reading,
-        false => Repo::open,
+        false => open_to_change,
     };
     let (repo, sysroot) = args.system.open(open)?;
     let options = PruneOptions {

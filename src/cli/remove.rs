@@ -5,11 +5,10 @@ use std::io::{self, Write};
 use anyhow::Result;
 use clap::Args;
 
-use super::repo::RepoArgs;
+use super::repo::{RepoArgs, open_to_change};
 use super::table::{answer, print_unreadable};
 use crate::images::answer::Removed;
 use crate::images::remove;
-use crate::repo::Repo;
 
 /// Arguments of `remove`.
 #[derive(Debug, Args)]
@@ -31,7 +30,7 @@ pub struct RemoveArgs {
 }
 
 pub fn run(args: &RemoveArgs) -> Result<()> {
-    let repo = Repo::open(&args.repo.repo)?;
+    let repo = open_to_change(&args.repo.repo)?;
     let removed = Removed::of(remove(&repo, &args.images, args.skip_gc)?);
     answer(&removed, args.json, |removed, out| {
         print(removed, "removed", out)?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
+use rustix::fs::StatVfsMountFlags;
 
 use crate::repo::{Repo, Sysroot};
 
@@ -11,7 +12,7 @@ use crate::repo::{Repo, Sysroot};
 #[derive(Debug, Args)]
 pub struct RepoArgs {
     /// The repo.
-    #[arg(long, env = "OSTREE_REPO", default_value = "/sysroot/ostree/repo")]
+    #[arg(long, env = "OSTREE_REPO", default_value = SYSTEM_REPO)]
     pub repo: PathBuf,
 }
 
@@ -48,6 +49,29 @@ impl SystemArgs {
         }
         Ok((open(&path)?, Some(sysroot)))
     }
+}
+
+/// Where the repo of the running system lies.
+pub const SYSTEM_REPO: &str = "/sysroot/ostree/repo";
+
+/// Opens a repo to change it.
+///
+/// That of the running system may lie where nothing can be written: this process alone gets mounts
+/// where it can be. Threads that run already do not see them.
+///
+/// # Errors
+/// Those of [`Repo::open`], or the system cannot be changed.
+pub fn open_to_change(path: &Path) -> Result<Repo> {
+    if is_read_only(path) && is_same(path, Path::new(SYSTEM_REPO)) {
+        // Locked once, it can be written to as long as this process lives.
+        drop(Sysroot::open_to_change(Path::new("/"))?.lock()?);
+    }
+    Repo::open(path)
+}
+
+fn is_read_only(path: &Path) -> bool {
+    let mount = rustix::fs::statvfs(path);
+    mount.is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 fn is_same(a: &Path, b: &Path) -> bool {

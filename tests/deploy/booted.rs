@@ -152,3 +152,34 @@ fn a_rebase_stages_or_tells_the_owner() {
         Some(&"bootc switch --transport oci /run/images/2")
     );
 }
+
+/// The repo of a running system can be written to by what changes it, and by nobody else.
+#[test]
+fn images_come_and_go_while_it_runs() {
+    let Some(system) = System::new() else { return };
+    let first = system.deploy(&system.image("1", [base()]), &[]);
+    system.image("2", [base().file("etc/version", 0o644, "2")]);
+    let script = format!(
+        "{IS_READ_ONLY}
+         for repo in '' --repo=/ostree/repo; do
+             /run/program/import-oci -q $repo --arch=amd64 --initramfs=keep oci:/run/images/2
+             {IS_READ_ONLY}
+             /run/program/import-oci prune --undeployed
+             ostree refs --repo sysroot/ostree/repo | grep -c container/image
+         done
+         /run/program/import-oci -q --arch=amd64 --initramfs=keep oci:/run/images/2
+         /run/program/import-oci remove oci:/run/images/2
+         {IS_READ_ONLY}"
+    );
+    let Some(said) = inside(&system, &root_of(&first), &script) else {
+        return;
+    };
+    let removed = said.matches("removed oci:/run/images/2").count();
+    assert_eq!(removed, 3, "{said}");
+    assert_eq!(
+        said.matches("\n1\n").count(),
+        2,
+        "what is deployed stays: {said}"
+    );
+    system.fsck();
+}

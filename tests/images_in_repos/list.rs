@@ -69,7 +69,7 @@ fn imports_without_a_name_for_others() {
 #[test]
 fn one_image() {
     let place = Place::new();
-    let source = specimen().write(&place.at("image"));
+    let source = specimen().history().write(&place.at("image"));
     let imported = import(&place.repo(), "bare-user", &source, &["--var=drop"]);
     let inspected = place.json("inspect", &[&source]);
     for field in ["commit", "timestamp", "manifest_digest", "config_digest"] {

@@ -25,6 +25,7 @@ use crate::commit::{self, CommitText};
 use crate::contract::LayerMetadata;
 use crate::digest::Digest;
 use crate::fixup::{self, FixupOptions, Image};
+use crate::image_commit;
 use crate::label;
 use crate::layer::{self, Layer};
 use crate::layer_commit;
@@ -37,7 +38,7 @@ use crate::path::ImagePath;
 use crate::progress::{Progress, Stage};
 use crate::publish::{Destination, RefOptions};
 use crate::regenerate::regenerate;
-use crate::repo::{CommitSpec, Repo, Transaction};
+use crate::repo::{CommitSpec, Repo, SigningKeys, Transaction, TreeRoot};
 use crate::report::Report;
 use crate::source::{
     ImageSource, LayerDescriptor, Platform, ResolvedImage, RootfsSource, Source, SourceReference,
@@ -59,6 +60,8 @@ pub struct ImportOptions {
     pub squash: bool,
     /// Which refs say what was imported.
     pub refs: RefOptions,
+    /// Who signs the commit.
+    pub signing: SigningKeys,
     /// Date of the commit of an unpacked root, in seconds since the epoch; by default its newest
     /// modification time. Images have a date of their own.
     pub timestamp: Option<u64>,
@@ -79,6 +82,7 @@ pub fn import(
     progress: &dyn Progress,
 ) -> Result<Imported> {
     let destination = Destination::new(repo, reference, &options.refs)?;
+    let signers = repo.signers(&options.signing)?;
     let shaping = options::shaping(&options.merge, &options.fixups, options.squash);
     let mut report = Report::default();
 
@@ -89,14 +93,15 @@ pub fn import(
         Source::Image(source) => {
             let image = source.resolve(&options.platform)?;
             if let Some((commit, found)) = destination.find(repo, &image, shaping.as_deref())? {
-                let unchanged = destination.points_to(repo, commit)?;
                 let transaction = repo.transaction(options.threads)?;
+                let commit = image_commit::present(&transaction, commit, &found, &signers)?;
+                let unchanged = !commit.signed && destination.points_to(repo, &commit)?;
                 let image_reference = destination.image.clone();
-                let refs = destination.publish(&transaction, &[], commit)?;
+                let refs = destination.publish(&transaction, &[], &commit)?;
                 if !unchanged {
                     transaction.commit()?;
                 }
-                let imported = Imported::present(reference, &image, commit, &found);
+                let imported = Imported::present(reference, &image, &commit, &found);
                 return Ok(imported.under(image_reference, refs, unchanged));
             }
             let layers = LayersOf {
@@ -177,6 +182,7 @@ pub fn import(
     }
     tracing::debug!("metadata objects written");
     let (root, layer_roots) = directories.split_first().context("a plan has a tree")?;
+    let tree_root = tree_root(root);
 
     // repo → commit
     let mut text = match &prepared.image {
@@ -184,12 +190,12 @@ pub fn import(
         None => {
             let architecture = commit::find_architecture(&tree, &bodies);
             let timestamp = options.timestamp.unwrap_or(prepared.newest);
-            CommitText::of_root(root, architecture, timestamp, kernel.clone(), shaping)?
+            CommitText::of_root(tree_root, architecture, timestamp, kernel.clone(), shaping)?
         }
     };
     text.metadata.initramfs_inputs = initramfs_inputs;
     let text = match options.squash && text.only_layer.is_none() {
-        true => text.squashed(root)?,
+        true => text.squashed(tree_root)?,
         false => text,
     };
     // Spools go before the repo is synced: they need not reach the disk.
@@ -205,22 +211,16 @@ pub fn import(
         blobs.push((descriptor.index, descriptor.digest, commit));
     }
     blobs.sort_unstable_by_key(|&(index, ..)| index);
-    let mut blobs: Vec<_> = blobs
+    let blobs: Vec<_> = blobs
         .into_iter()
         .map(|(_, digest, commit)| (digest, commit))
         .collect();
-    let commit = transaction.write_commit(&CommitSpec {
-        dirtree: root.root_dirtree,
-        dirmeta: root.root_dirmeta,
-        metadata: &text.metadata.clone().into_entries(),
-        timestamp: text.timestamp,
-    })?;
-    blobs.extend(text.only_layer.map(|layer| (layer, commit)));
+    let commit = image_commit::write(&transaction, tree_root, &text, &signers)?;
 
     // commit → publish
-    let unchanged = destination.points_to(repo, commit)?;
+    let unchanged = !commit.signed && destination.points_to(repo, &commit)?;
     let image_reference = destination.image.clone();
-    let refs = destination.publish(&transaction, &blobs, commit)?;
+    let refs = destination.publish(&transaction, &blobs, &commit)?;
     let objects = transaction.commit()?;
     tracing::debug!("transaction committed");
 
@@ -238,12 +238,19 @@ pub fn import(
         notes: report,
         ..Imported::new(
             reference,
-            commit,
+            &commit,
             text.timestamp,
             text.metadata.manifest_digest,
         )
     };
     Ok(imported.under(image_reference, refs, unchanged))
+}
+
+fn tree_root(directories: &Directories) -> TreeRoot {
+    TreeRoot {
+        dirtree: directories.root_dirtree,
+        dirmeta: directories.root_dirmeta,
+    }
 }
 
 /// Writes the commit of a layer, which says `said`.
@@ -253,8 +260,8 @@ fn commit_layer(
     said: LayerMetadata,
 ) -> Result<Digest> {
     transaction.write_commit(&CommitSpec {
-        dirtree: root.root_dirtree,
-        dirmeta: root.root_dirmeta,
+        root: tree_root(root),
+        parent: None,
         metadata: &said.into_entries(),
         timestamp: layer_commit::TIMESTAMP,
     })

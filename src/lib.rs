@@ -14,6 +14,7 @@ pub mod digest;
 pub mod entry;
 pub mod findings;
 pub mod fixup;
+pub mod image_commit;
 pub mod import;
 pub mod initramfs;
 pub mod label;

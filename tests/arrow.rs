@@ -39,6 +39,7 @@ const ARROW: &[&str] = &[
     "cache",
     "commit",
     "layer_commit",
+    "image_commit",
     "publish",
     "outcome",
     "import",

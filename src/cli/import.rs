@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use super::progress::Bar;
+use super::signing::SigningArgs;
 use super::{OutputArgs, SourceArgs, TreeArgs, import_options, summary};
 use crate::contract::ImageReference;
 use crate::import::{ImportOptions, import};
@@ -30,7 +31,8 @@ pub struct ImportArgs {
     #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "bare")]
     init: Option<Mode>,
 
-    /// Let this branch point to the commit, besides the refs that say which image it is.
+    /// Let this branch point to the commit, besides the refs that say which image it is; where
+    /// something is signed, to what is.
     #[arg(long, value_name = "BRANCH")]
     write_ref: Option<String>,
 
@@ -66,6 +68,9 @@ pub struct ImportArgs {
     ids_from: Option<String>,
 
     #[command(flatten)]
+    signing: SigningArgs,
+
+    #[command(flatten)]
     tree: TreeArgs,
 }
 
@@ -82,6 +87,7 @@ pub fn run(args: &ImportArgs, output: OutputArgs) -> Result<ExitCode> {
             target: args.target_imgref.clone(),
             no_image: args.no_imgref,
         },
+        signing: args.signing.keys(),
         timestamp: timestamp(args.timestamp, &source)?,
         ..import_options(&args.source, &args.tree)?
     };

@@ -4,6 +4,7 @@ mod check;
 mod import;
 mod labels;
 mod progress;
+mod signing;
 mod summary;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -17,6 +18,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::fixup::{self, FixupOptions};
 use crate::import::ImportOptions;
 use crate::publish::RefOptions;
+use crate::repo::SigningKeys;
 use crate::source::{self, FetchOptions, Platform, Source, SourceReference};
 use crate::tree::merge::{DirectoryMetadata, MergeOptions, SymlinkParent};
 
@@ -233,6 +235,7 @@ fn import_options(source: &SourceArgs, tree: &TreeArgs) -> Result<ImportOptions>
         },
         squash: false,
         refs: RefOptions::default(),
+        signing: SigningKeys::default(),
         timestamp: None,
         threads: match tree.threads {
             Some(threads) => threads,

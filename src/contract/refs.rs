@@ -93,6 +93,15 @@ impl RefName {
         })
     }
 
+    /// The [`RefName::BaseImage`] that keeps the signed commit of the same from the clean-up of
+    /// others, which keep no parents. No reference starts with `signed/`.
+    pub fn our_signed_base(reference: &str) -> Result<Self, RefError> {
+        Ok(Self::BaseImage {
+            project: Self::PROJECT.to_owned(),
+            name: format!("signed/{}", ref_escape::escape(reference)?),
+        })
+    }
+
     /// The name of the ref.
     pub fn to_ref(&self) -> Result<String, RefError> {
         let name = match self {

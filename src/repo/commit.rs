@@ -11,13 +11,22 @@ use super::Transaction;
 use crate::contract::MetadataValue;
 use crate::digest::Digest;
 
-/// What a commit says besides its empty subject and body. It has no parent.
+/// The tree of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TreeRoot {
+    /// The dirtree of the root.
+    pub dirtree: Digest,
+    /// The dirmeta of the root.
+    pub dirmeta: Digest,
+}
+
+/// What a commit says besides its empty subject and body.
 #[derive(Debug, Clone, Copy)]
 pub struct CommitSpec<'a> {
-    /// The dirtree of the root, written before.
-    pub dirtree: Digest,
-    /// The dirmeta of the root, written before.
-    pub dirmeta: Digest,
+    /// Its tree, written before.
+    pub root: TreeRoot,
+    /// The commit before it, if it has one.
+    pub parent: Option<Digest>,
     /// Metadata. The order of the keys is part of the checksum, and always the same.
     pub metadata: &'a [(&'static str, MetadataValue)],
     /// Seconds since the epoch.
@@ -38,8 +47,8 @@ impl Transaction<'_> {
         let repo = self.ostree();
         // Between two transactions a prune may get in. From now on it may not.
         for (kind, checksum) in [
-            (ostree::ObjectType::DirTree, commit.dirtree),
-            (ostree::ObjectType::DirMeta, commit.dirmeta),
+            (ostree::ObjectType::DirTree, commit.root.dirtree),
+            (ostree::ObjectType::DirMeta, commit.root.dirmeta),
         ] {
             ensure!(
                 repo.has_object(kind, &checksum.hex(), gio::Cancellable::NONE)?,
@@ -60,11 +69,12 @@ impl Transaction<'_> {
             })
             .collect();
         let write = || {
-            let (dirtree, dirmeta) = (commit.dirtree.hex(), commit.dirmeta.hex());
-            let tree = ostree::MutableTree::from_checksum(repo, &dirtree, &dirmeta);
+            let TreeRoot { dirtree, dirmeta } = commit.root;
+            let tree = ostree::MutableTree::from_checksum(repo, &dirtree.hex(), &dirmeta.hex());
             let root = repo.write_mtree(&tree, gio::Cancellable::NONE)?;
+            let parent = commit.parent.map(|parent| parent.hex());
             let checksum = repo.write_commit_with_time(
-                None,
+                parent.as_deref(),
                 None,
                 None,
                 Some(&metadata.to_variant()),

@@ -10,6 +10,7 @@ mod commit;
 mod error;
 mod initramfs;
 mod read;
+mod sign;
 mod staging;
 mod transaction;
 mod worker;
@@ -24,10 +25,11 @@ use anyhow::{Context as _, Result, bail};
 use ostree::gio;
 
 pub use bodies::{RepoBodies, StoredObject};
-pub use commit::CommitSpec;
+pub use commit::{CommitSpec, TreeRoot};
 pub use error::RepoError;
 pub use initramfs::StoredInitramfs;
 pub use read::CommitMetadata;
+pub use sign::{KeyFile, Signers, SigningKeys};
 pub use transaction::{Statistics, Transaction};
 
 /// How a repo stores objects.

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
-use super::progress::Bar;
+use super::progress::{Bar, Both};
+use super::progress_lines::Lines;
 use super::signing::SigningArgs;
 use super::{OutputArgs, SourceArgs, TreeArgs, import_options, summary};
 use crate::contract::ImageReference;
@@ -58,6 +59,11 @@ pub struct ImportArgs {
     #[arg(long)]
     json: bool,
 
+    /// Write progress to this file descriptor, the writing end of a pipe, as lines of JSON in the
+    /// words of bootc.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(3..))]
+    progress_fd: Option<u32>,
+
     /// Date of the commit of an unpacked root, in seconds since the epoch [default:
     /// SOURCE_DATE_EPOCH, else its newest modification time]. Images have a date of their own.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=LATEST))]
@@ -75,6 +81,9 @@ pub struct ImportArgs {
 }
 
 pub fn run(args: &ImportArgs, output: OutputArgs) -> Result<ExitCode> {
+    // First of all: a number that means nothing yet would soon mean a file of our own.
+    let lines = args.progress_fd.map(Lines::to_descriptor).transpose()?;
+    let progress = Both(Bar::new(output.quiet), lines);
     let (reference, source) = args.source.open()?;
     let repo = match args.init {
         Some(mode) => Repo::init(&args.repo, mode)?,
@@ -94,8 +103,7 @@ pub fn run(args: &ImportArgs, output: OutputArgs) -> Result<ExitCode> {
     if let Some(earlier) = &args.ids_from {
         options.fixups.earlier_accounts = Some(accounts_of(&repo, earlier)?);
     }
-    let bar = Bar::new(output.quiet);
-    let imported = import(&repo, &reference, source, &options, &bar)
+    let imported = import(&repo, &reference, source, &options, &progress)
         .with_context(|| format!("importing {reference}"))?;
 
     if !output.quiet {

@@ -4,6 +4,7 @@ mod check;
 mod import;
 mod labels;
 mod progress;
+mod progress_lines;
 mod signing;
 mod summary;
 

@@ -6,6 +6,7 @@ use regex_automata::nfa::thompson::pikevm::PikeVM;
 use serde_json::{Map, Value};
 
 const CHECK_V1: &str = include_str!("../../docs/check-v1.schema.json");
+const PROGRESS_V1: &str = include_str!("../../docs/progress-v1.schema.json");
 const IMPORT_V1: &str = include_str!("../../docs/import-v1.schema.json");
 
 /// Keywords that say nothing about validity.
@@ -18,6 +19,11 @@ pub struct Schema(Value);
 /// The schema of what a check prints with `--json`.
 pub fn check_v1() -> Schema {
     Schema(serde_json::from_str(CHECK_V1).expect("the schema is JSON"))
+}
+
+/// The schema of a line that an import writes with `--progress-fd`.
+pub fn progress_v1() -> Schema {
+    Schema(serde_json::from_str(PROGRESS_V1).expect("the schema is JSON"))
 }
 
 /// The schema of what an import prints with `--json`.

@@ -59,11 +59,11 @@ pub fn write(
     })
 }
 
-/// The commit that `write` would give for an image that is here as `commit`, which says `found`:
+/// The commit that [`write()`] would give for an image that is here as `commit`, which says `found`:
 /// that very commit, unless the one is signed and the other is not. Nothing of the image is read.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn present(
     transaction: &Transaction<'_>,
     commit: Digest,

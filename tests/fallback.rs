@@ -5,9 +5,15 @@ mod support {
     pub mod command;
     pub mod layout;
     pub mod listing;
+    pub mod peers;
     pub mod schema;
 }
 
+#[allow(dead_code, reason = "one image is made by it")]
+#[path = "common/image.rs"]
+mod image;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
@@ -15,10 +21,11 @@ use std::process::{Command, Stdio};
 
 use import_oci::contract::{ImageReference, RefName};
 use ostree::glib::VariantDict;
-use serde_json::Value;
-use support::command::{fsck, import_oci, run, scratch, text};
+use serde_json::{Value, json};
+use support::command::{fsck, import_arguments, import_oci, run, scratch, text};
 use support::layout::specimen;
 use support::listing::open;
+use support::peers;
 use support::schema::{import_v1, progress_v1};
 use tempfile::TempDir;
 
@@ -128,6 +135,48 @@ fn is_told_how_far_it_is_and_finds_the_image() {
     let line: Value = serde_json::from_slice(&again.stdout).expect("one line");
     assert_eq!(line["type"], "Start");
     assert_eq!(caller.answer()["unchanged"], true);
+}
+
+/// What the caller does before and after, if it is made of ostree-ext: the same, also where the image is one commit, and
+/// where it is signed.
+#[test]
+fn takes_the_image_for_present() {
+    let caller = Caller::new();
+    // ostree-ext wants a history, which is optional.
+    let image = image::Image::new()
+        .file("usr/bin/tool", "tool")
+        .config(|config| config["history"] = json!([{ "created_by": "hand" }]));
+    let source = image.write(&caller.at("other")).reference();
+    let prepare = || {
+        let mut peer = peers::ostree_ext()?;
+        let image = format!("ostree-unverified-image:{source}");
+        peer.arg("prepare").arg(caller.at("repo")).arg(image);
+        Some(peer.output().unwrap())
+    };
+    let Some(refused) = prepare() else { return };
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        said.contains("not an ostree encapsulated container"),
+        "{said}"
+    );
+    let key = caller.at("key");
+    fs::write(&key, "a2V5").unwrap();
+    let signed = format!("--sign-from-file={}", key.display());
+    let mut commits = BTreeSet::new();
+    for options in [&[][..], &["--squash"], &[&*signed, "--sign-type=dummy"]] {
+        let output = run(import_oci()
+            .args(import_arguments(&caller.at("repo"), "archive", &source))
+            .args(["--quiet"])
+            .args(options)
+            .env("OSTREE_DUMMY_SIGN_ENABLED", "1"));
+        let commit = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        let present = prepare().unwrap();
+        let said = String::from_utf8(present.stderr).unwrap();
+        let found = String::from_utf8(present.stdout).unwrap();
+        assert_eq!(found.trim(), commit, "{options:?}: {said}");
+        commits.insert(commit);
+    }
+    assert_eq!(commits.len(), 3);
 }
 
 #[test]

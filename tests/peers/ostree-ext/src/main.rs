@@ -1,12 +1,13 @@
 //! What ostree-ext does, a command each.
 
 mod encapsulate;
+mod prepare;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str = "usage: ostree-ext-peer encapsulate REPO REF LAYOUT";
+const USAGE: &str = "usage: ostree-ext-peer encapsulate REPO REF LAYOUT | prepare REPO IMAGE";
 
 fn main() -> ExitCode {
     match run() {
@@ -28,6 +29,7 @@ fn run() -> Result<()> {
         ["encapsulate", repo, reference, layout] => {
             runtime.block_on(encapsulate::run(repo, reference, layout))
         }
+        ["prepare", repo, image] => runtime.block_on(prepare::run(repo, image)),
         _ => bail!(USAGE),
     }
 }

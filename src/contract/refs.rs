@@ -292,4 +292,19 @@ mod tests {
         let empty = RefName::our_base_image("");
         assert_eq!(empty, Err(RefError::Escape(EscapeError::Empty)));
     }
+
+    #[test]
+    fn signed_bases_stand_beside_images() {
+        let reference = "rootfs:/mnt/tree";
+        let [image, base] = [
+            RefName::our_base_image(reference),
+            RefName::our_signed_base(reference),
+        ]
+        .map(|name| name.unwrap().to_ref().unwrap());
+        assert_eq!(image.replace("import-oci/", "import-oci/signed/"), base);
+        assert_eq!(
+            base,
+            "ostree/container/baseimage/import-oci/signed/rootfs_3A__2F_mnt/tree"
+        );
+    }
 }

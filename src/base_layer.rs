@@ -22,7 +22,7 @@ use crate::fixup::Objects;
 use crate::layer_commit;
 use crate::object::{Directories, MetadataKind, MetadataObject, Plan};
 use crate::path::ImagePath;
-use crate::repo::{CommitObject, CommitSpec, Transaction};
+use crate::repo::{CommitObject, CommitSpec, Transaction, TreeRoot};
 use crate::report::Report;
 use crate::source::LayerDescriptor;
 use crate::tree::{InodeId, Tree, merge};
@@ -135,8 +135,10 @@ fn read_base(objects: &Objects<'_>) -> Result<Base> {
     let detached = objects.find(&checksum, "commitmeta");
     let commit = CommitObject {
         object: object(MetadataKind::Commit, &checksum, "commit")?,
-        dirtree: Digest::from_hex(&dirtree)?,
-        dirmeta: Digest::from_hex(&dirmeta)?,
+        root: TreeRoot {
+            dirtree: Digest::from_hex(&dirtree)?,
+            dirmeta: Digest::from_hex(&dirmeta)?,
+        },
         detached: detached
             .map(|id| objects.bytes(id, &checksum, "commitmeta"))
             .transpose()?,
@@ -232,8 +234,8 @@ impl BaseLayer {
             format: metadata::FORMAT,
         };
         transaction.write_commit(&CommitSpec {
-            dirtree: objects.root_dirtree,
-            dirmeta: objects.root_dirmeta,
+            root: objects.into(),
+            parent: None,
             metadata: &said.into_entries(),
             timestamp: layer_commit::TIMESTAMP,
         })

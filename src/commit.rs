@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use crate::bodies::Bodies;
 use crate::contract::{self, ImageMetadata, metadata};
 use crate::digest::Digest;
-use crate::object::Directories;
 use crate::path::ImagePath;
+use crate::repo::{CommitMetadata, TreeRoot};
 use crate::source::ResolvedImage;
 use crate::tree::{Content, Tree};
 
@@ -55,11 +55,35 @@ impl CommitText {
         })
     }
 
+    /// What a commit of ours, made in today's format, says; `None`: it is none of an image.
+    pub fn of_commit(commit: &CommitMetadata) -> Option<Self> {
+        let text = |key| commit.text(key);
+        let manifest = text(metadata::MANIFEST)?;
+        let only_layer = only_layer(commit.root);
+        let stored: Value = serde_json::from_str(&manifest).ok()?;
+        Some(Self {
+            only_layer: (stored["layers"] == layers(only_layer)).then_some(only_layer),
+            metadata: ImageMetadata {
+                manifest_digest: text(metadata::MANIFEST_DIGEST)?.parse().ok()?,
+                manifest,
+                config: text(metadata::IMAGE_CONFIG)?,
+                version: text(metadata::VERSION),
+                bootable: text(metadata::LINUX),
+                initramfs_inputs: text(metadata::INITRAMFS_INPUTS)
+                    .and_then(|hex| Digest::from_hex(&hex).ok()),
+                format: metadata::FORMAT,
+                options: text(metadata::OPTIONS),
+                changed_files: commit.bytes(metadata::CHANGED_FILES),
+            },
+            timestamp: commit.timestamp,
+        })
+    }
+
     /// The same commit with all layers as one, as [`CommitText::of_root`] makes it of a root.
     ///
     /// The digests of the image's own layers must not lead to a tree that is not theirs. Those of
     /// its manifest and configuration stay, so that who pulls the image finds it there.
-    pub fn squashed(self, root: &Directories) -> Result<Self> {
+    pub fn squashed(self, root: TreeRoot) -> Result<Self> {
         let layer = only_layer(root);
         let ImageMetadata {
             manifest, config, ..
@@ -97,7 +121,7 @@ impl CommitText {
     /// can have. Its digest is made of the tree, so that no pull takes another layer for it, nor
     /// it for another.
     pub fn of_root(
-        root: &Directories,
+        root: TreeRoot,
         architecture: &str,
         timestamp: u64,
         kernel: Option<String>,
@@ -150,8 +174,8 @@ impl CommitText {
 const IMPORTER: &str = "import-oci";
 
 /// Digest and diff_id of a layer that is a whole tree. It is made of the tree and of no blob.
-fn only_layer(root: &Directories) -> Digest {
-    let (dirtree, dirmeta) = (root.root_dirtree.hex(), root.root_dirmeta.hex());
+fn only_layer(root: TreeRoot) -> Digest {
+    let (dirtree, dirmeta) = (root.dirtree.hex(), root.dirmeta.hex());
     Digest::of(format!("import-oci root {dirtree} {dirmeta}").as_bytes())
 }
 
@@ -243,11 +267,10 @@ mod tests {
     use super::*;
     use crate::testing::Layers;
 
-    fn directories(dirtree: &[u8]) -> Directories {
-        Directories {
-            objects: Vec::new(),
-            root_dirtree: Digest::of(dirtree),
-            root_dirmeta: Digest::of(b"meta"),
+    fn root(dirtree: &[u8]) -> TreeRoot {
+        TreeRoot {
+            dirtree: Digest::of(dirtree),
+            dirmeta: Digest::of(b"meta"),
         }
     }
 
@@ -284,9 +307,9 @@ mod tests {
             timestamp: 5,
             only_layer: None,
         };
-        let squashed = text.clone().squashed(&directories(b"tree")).unwrap();
+        let squashed = text.clone().squashed(root(b"tree")).unwrap();
         let layer = squashed.only_layer.unwrap();
-        let other = text.squashed(&directories(b"other")).unwrap();
+        let other = text.squashed(root(b"other")).unwrap();
         assert_ne!(other.only_layer, Some(layer));
         assert_eq!(squashed.metadata.manifest_digest, manifest_digest);
 
@@ -327,9 +350,7 @@ mod tests {
 
     #[test]
     fn a_root_has_a_manifest_of_its_own() {
-        let of = |tree: &[u8]| {
-            CommitText::of_root(&directories(tree), "amd64", 86400, None, None).unwrap()
-        };
+        let of = |tree: &[u8]| CommitText::of_root(root(tree), "amd64", 86400, None, None).unwrap();
         let text = of(b"tree");
         assert_eq!(text, of(b"tree"));
         assert_ne!(

@@ -26,6 +26,7 @@ use crate::contract::LayerMetadata;
 use crate::digest::Digest;
 use crate::entry::Entry;
 use crate::fixup::{self, FixupOptions, Image};
+use crate::image_commit;
 use crate::known::{CommittedLayer, KnownObjects};
 use crate::label;
 use crate::layer::{self, Layer};
@@ -39,7 +40,7 @@ use crate::path::ImagePath;
 use crate::progress::{Progress, Stage};
 use crate::publish::{Destination, RefOptions};
 use crate::regenerate::regenerate;
-use crate::repo::{CommitSpec, Repo, Transaction};
+use crate::repo::{CommitSpec, Repo, SigningKeys, Transaction, TreeRoot};
 use crate::report::Report;
 use crate::source::{
     ImageSource, LayerDescriptor, Platform, ResolvedImage, RootfsSource, Source, SourceReference,
@@ -61,6 +62,8 @@ pub struct ImportOptions {
     pub squash: bool,
     /// Which refs say what was imported.
     pub refs: RefOptions,
+    /// Who signs the commit.
+    pub signing: SigningKeys,
     /// Date of the commit of an unpacked root, in seconds since the epoch; by default its newest
     /// modification time. Images have a date of their own.
     pub timestamp: Option<u64>,
@@ -82,6 +85,7 @@ pub fn import(
 ) -> Result<Imported> {
     let _lock = repo.share()?;
     let destination = Destination::new(repo, reference, &options.refs)?;
+    let signers = repo.signers(&options.signing)?;
     let shaping = options::shaping(&options.merge, &options.fixups, options.squash);
     let mut report = Report::default();
 
@@ -92,14 +96,15 @@ pub fn import(
         Source::Image(source) => {
             let image = source.resolve(&options.platform)?;
             if let Some((commit, found)) = destination.find(repo, &image, shaping.as_deref())? {
-                let unchanged = destination.points_to(repo, commit)?;
                 let transaction = repo.transaction(options.threads)?;
+                let commit = image_commit::present(&transaction, commit, &found, &signers)?;
+                let unchanged = !commit.signed && destination.points_to(repo, &commit)?;
                 let image_reference = destination.image.clone();
-                let refs = destination.publish(&transaction, &[], commit)?;
+                let refs = destination.publish(&transaction, &[], &commit)?;
                 if !unchanged {
                     transaction.commit()?;
                 }
-                let imported = Imported::present(reference, &image, commit, &found);
+                let imported = Imported::present(reference, &image, &commit, &found);
                 return Ok(imported.under(image_reference, refs, unchanged));
             }
             let layers = LayersOf {
@@ -200,6 +205,7 @@ pub fn import(
     }
     tracing::debug!("metadata objects written");
     let (root, layer_roots) = directories.split_first().context("a plan has a tree")?;
+    let tree_root = TreeRoot::from(root);
 
     // repo → commit
     let mut text = match &prepared.image {
@@ -207,14 +213,14 @@ pub fn import(
         None => {
             let architecture = commit::find_architecture(&tree, &bodies);
             let timestamp = options.timestamp.unwrap_or(prepared.newest);
-            CommitText::of_root(root, architecture, timestamp, kernel.clone(), shaping)?
+            CommitText::of_root(tree_root, architecture, timestamp, kernel.clone(), shaping)?
         }
     };
     text.metadata.initramfs_inputs = initramfs_inputs;
     let changed_files = known.record(&plan, &checksums, &bodies, &committed);
     text.metadata.changed_files = changed_files.encode();
     let text = match options.squash && text.only_layer.is_none() {
-        true => text.squashed(root)?,
+        true => text.squashed(tree_root)?,
         false => text,
     };
     // Spools go before the repo is synced: they need not reach the disk.
@@ -234,22 +240,16 @@ pub fn import(
         blobs.push((layer.descriptor.index, layer.descriptor.digest, commit));
     }
     blobs.sort_unstable_by_key(|&(index, ..)| index);
-    let mut blobs: Vec<_> = blobs
+    let blobs: Vec<_> = blobs
         .into_iter()
         .map(|(_, digest, commit)| (digest, commit))
         .collect();
-    let commit = transaction.write_commit(&CommitSpec {
-        dirtree: root.root_dirtree,
-        dirmeta: root.root_dirmeta,
-        metadata: &text.metadata.clone().into_entries(),
-        timestamp: text.timestamp,
-    })?;
-    blobs.extend(text.only_layer.map(|layer| (layer, commit)));
+    let commit = image_commit::write(&transaction, tree_root, &text, &signers)?;
 
     // commit → publish
-    let unchanged = destination.points_to(repo, commit)?;
+    let unchanged = !commit.signed && destination.points_to(repo, &commit)?;
     let image_reference = destination.image.clone();
-    let refs = destination.publish(&transaction, &blobs, commit)?;
+    let refs = destination.publish(&transaction, &blobs, &commit)?;
     let objects = transaction.commit()?;
     tracing::debug!("transaction committed");
 
@@ -267,7 +267,7 @@ pub fn import(
         notes: report,
         ..Imported::new(
             reference,
-            commit,
+            &commit,
             text.timestamp,
             text.metadata.manifest_digest,
         )
@@ -282,8 +282,8 @@ fn commit_layer(
     said: LayerMetadata,
 ) -> Result<Digest> {
     transaction.write_commit(&CommitSpec {
-        dirtree: root.root_dirtree,
-        dirmeta: root.root_dirmeta,
+        root: TreeRoot::from(root),
+        parent: None,
         metadata: &said.into_entries(),
         timestamp: layer_commit::TIMESTAMP,
     })

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::contract::{ImageReference, metadata};
 use crate::digest::Digest;
+use crate::image_commit::ImageCommit;
 use crate::label::TreeLabels;
 use crate::layer::Layer;
 use crate::object::Directories;
@@ -25,6 +26,9 @@ pub struct Imported {
     pub version: u32,
     /// Checksum of the commit: 64 hexadecimal digits.
     pub commit: String,
+    /// Checksum of the signed commit of the same tree, which is the parent of `commit`; `None`
+    /// where no signature was asked for.
+    pub base: Option<String>,
     /// Did the repo hold it under all its refs before? Then nothing was done, and where the image
     /// says so by itself it was not even read: the fields about its layers, its tree, labels and
     /// notes are empty.
@@ -62,13 +66,14 @@ impl Imported {
     /// A commit of which nothing more is known yet.
     pub fn new(
         source: &SourceReference,
-        commit: Digest,
+        commit: &ImageCommit,
         timestamp: u64,
         manifest_digest: Digest,
     ) -> Self {
         Self {
             version: JSON_VERSION,
-            commit: commit.hex(),
+            commit: commit.commit.hex(),
+            base: commit.base.map(|base| base.hex()),
             unchanged: false,
             image: None,
             refs: Vec::new(),
@@ -90,7 +95,7 @@ impl Imported {
     pub fn present(
         source: &SourceReference,
         image: &ResolvedImage,
-        commit: Digest,
+        commit: &ImageCommit,
         found: &CommitMetadata,
     ) -> Self {
         Self {

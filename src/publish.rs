@@ -9,6 +9,7 @@ use crate::contract::{
     ImageReference, OstreeImageReference, RefName, ReferenceError, SignatureSource, metadata,
 };
 use crate::digest::Digest;
+use crate::image_commit::ImageCommit;
 use crate::repo::{CommitMetadata, Repo, Transaction};
 use crate::source::{ResolvedImage, SourceReference};
 
@@ -78,13 +79,18 @@ pub struct Destination {
     /// Ref names in the order in which they move. The last one says that all is there: where the
     /// commit is an image to others, that of the image.
     names: Vec<String>,
+    /// The one for users of plain ostree, who verify the signature of what it points to.
+    branch: Option<String>,
+    /// The ref of the signed base, if there is one: it moves before `names`.
+    signed_base: String,
 }
 
 impl Destination {
     /// The refs in `repo` for what `source` names:
     /// - `ostree/container/baseimage/import-oci/…`, which keeps an image that is not deployed from
     ///   the garbage collection of others,
-    /// - the branch that was asked for,
+    /// - `ostree/container/baseimage/import-oci/signed/…`, which does the same for the signed base,
+    /// - the branch that was asked for, which points to the signed base if there is one,
     /// - `ostree/container/image/…`, unless the user wants none. An unpacked root has no name that
     ///   others can read, and one such ref would make them stumble over all images of the repo, so
     ///   it gets one only under a target.
@@ -99,15 +105,14 @@ impl Destination {
             (None, false) => own_reference(&source)?,
         };
         let named = || {
-            let name = options
-                .target
-                .as_ref()
-                .map(|target| target.image.to_string());
-            let base = RefName::our_base_image(&name.unwrap_or(source))?.to_ref()?;
+            let name = options.target.as_ref();
+            let name = name.map_or(source, |target| target.image.to_string());
+            let base = RefName::our_base_image(&name)?.to_ref()?;
+            let signed = RefName::our_signed_base(&name)?.to_ref()?;
             let image = image.clone().map(|image| RefName::Image(image).to_ref());
-            anyhow::Ok((base, image.transpose()?))
+            anyhow::Ok((base, signed, image.transpose()?))
         };
-        let (base, image_ref) = named().context(
+        let (base, signed_base, image_ref) = named().context(
             "naming refs after the image; --target-imgref gives it another name in the repo",
         )?;
         let names = [Some(base), options.write_ref.clone(), image_ref];
@@ -121,8 +126,14 @@ impl Destination {
                  repo has"
             );
         }
-        repo.check_new_refs(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
-        Ok(Self { image, names })
+        let all = names.iter().chain([&signed_base]);
+        repo.check_new_refs(&all.map(String::as_str).collect::<Vec<_>>())?;
+        Ok(Self {
+            image,
+            names,
+            branch: options.write_ref.clone(),
+            signed_base,
+        })
     }
 
     /// The commit of this very image in `repo`, made in today's format with the same `options`, if
@@ -150,17 +161,24 @@ impl Destination {
         Ok(None)
     }
 
-    /// Do all refs point to `commit`?
+    /// Do all refs point to what they should?
     ///
     /// # Errors
     /// The repo cannot be read.
-    pub fn points_to(&self, repo: &Repo, commit: Digest) -> Result<bool> {
+    pub fn points_to(&self, repo: &Repo, commit: &ImageCommit) -> Result<bool> {
         for name in &self.names {
-            if repo.resolve(name)? != Some(commit) {
+            if repo.resolve(name)? != Some(self.commit_for(name, commit)) {
                 return Ok(false);
             }
         }
-        Ok(true)
+        Ok(repo.resolve(&self.signed_base)? == commit.base)
+    }
+
+    fn commit_for(&self, name: &str, commit: &ImageCommit) -> Digest {
+        match commit.base {
+            Some(base) if self.branch.as_deref() == Some(name) => base,
+            _ => commit.commit,
+        }
     }
 
     /// Lets the refs of layers, then the others, point to their commits when the transaction ends.
@@ -172,17 +190,26 @@ impl Destination {
         self,
         transaction: &Transaction<'_>,
         layers: &[(Digest, Digest)],
-        commit: Digest,
+        commit: &ImageCommit,
     ) -> Result<Vec<String>> {
         let mut moved = Vec::new();
-        for &(layer, commit) in layers {
+        let itself = commit.only_layer.map(|layer| (layer, commit.commit));
+        for (layer, commit) in layers.iter().copied().chain(itself) {
             let name = RefName::Blob(layer).to_ref()?;
             transaction.set_ref(&name, commit)?;
             moved.push(name);
         }
-        for name in self.names {
-            transaction.set_ref(&name, commit)?;
-            moved.push(name);
+        match commit.base {
+            Some(base) => {
+                transaction.set_ref(&self.signed_base, base)?;
+                moved.push(self.signed_base.clone());
+            }
+            // It would keep the tree of an image that was signed once.
+            None => transaction.remove_ref(&self.signed_base)?,
+        }
+        for name in &self.names {
+            transaction.set_ref(name, self.commit_for(name, commit))?;
+            moved.push(name.clone());
         }
         Ok(moved)
     }

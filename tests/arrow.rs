@@ -42,6 +42,7 @@ const ARROW: &[&str] = &[
     "commit",
     "layer_commit",
     "base_layer",
+    "image_commit",
     "publish",
     "outcome",
     "import",

@@ -9,6 +9,7 @@ use clap::Args;
 use indicatif::HumanCount;
 
 use super::import::{self, CommitArgs};
+use super::progress::Bar;
 use super::{OutputArgs, table};
 use crate::deploy::{self, DeployOptions, Deployed, Place};
 use crate::publish;
@@ -99,7 +100,14 @@ pub fn deploy(
     let repo = Repo::open(&sysroot.repo_path())?;
     let import_options = commit.options(&repo, &source)?;
     let origin = publish::origin(reference, &import_options.refs)?;
-    let imported = import::import_and_tell(&repo, reference, source, &import_options, output)?;
+    let imported = import::import_and_tell(
+        &repo,
+        reference,
+        source,
+        &import_options,
+        output,
+        &Bar::new(output.quiet),
+    )?;
     let deployed = place
         .deploy(&repo, &imported, &origin, options)
         .with_context(|| format!("the import is done; deploying {reference}"))?;

@@ -7,12 +7,15 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
-use super::progress::Bar;
+use super::progress::{Bar, Both};
+use super::progress_lines::Lines;
 use super::repo::{SYSTEM_REPO, open_to_change};
+use super::signing::SigningArgs;
 use super::{OutputArgs, SourceArgs, TreeArgs, import_options, summary};
 use crate::import::{ImportOptions, import};
 use crate::outcome::Imported;
 use crate::packages::AccountDatabase;
+use crate::progress::Progress;
 use crate::publish::{RefOptions, Target};
 use crate::repo::{Mode, Repo};
 use crate::source::{self, Platform, Source, SourceReference};
@@ -23,7 +26,8 @@ pub struct CommitArgs {
     #[command(flatten)]
     source: SourceArgs,
 
-    /// Let this branch point to the commit, besides the refs that say which image it is.
+    /// Let this branch point to the commit, besides the refs that say which image it is; where
+    /// something is signed, to what is.
     #[arg(long, value_name = "BRANCH")]
     write_ref: Option<String>,
 
@@ -49,6 +53,9 @@ pub struct CommitArgs {
     /// Keep the numbers that users and groups had in this commit: a branch or checksum of the repo.
     #[arg(long, value_name = "REF")]
     ids_from: Option<String>,
+
+    #[command(flatten)]
+    signing: SigningArgs,
 
     #[command(flatten)]
     tree: TreeArgs,
@@ -87,6 +94,7 @@ impl CommitArgs {
         let mut options = ImportOptions {
             squash: self.squash,
             refs: self.refs(),
+            signing: self.signing.keys(),
             timestamp: timestamp(self.timestamp, source)?,
             ..import_options(&self.source, &self.tree)?
         };
@@ -118,16 +126,24 @@ pub struct ImportArgs {
     /// Print one JSON object with everything that was done, instead of the commit.
     #[arg(long)]
     json: bool,
+
+    /// Write progress to this file descriptor, the writing end of a pipe, as lines of JSON in the
+    /// words of bootc.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(3..))]
+    progress_fd: Option<u32>,
 }
 
 pub fn run(args: &ImportArgs, output: OutputArgs) -> Result<ExitCode> {
+    // First of all: a number that means nothing yet would soon mean a file of our own.
+    let lines = args.progress_fd.map(Lines::to_descriptor).transpose()?;
+    let progress = Both(Bar::new(output.quiet), lines);
     let repo = match args.init {
         Some(mode) => Repo::init(&args.repo, mode)?,
         None => open_to_change(&args.repo)?,
     };
     let (reference, source) = args.commit.open()?;
     let options = args.commit.options(&repo, &source)?;
-    let imported = import_and_tell(&repo, &reference, source, &options, output)?;
+    let imported = import_and_tell(&repo, &reference, source, &options, output, &progress)?;
     let answer = match args.json {
         true => serde_json::to_string(&imported)?,
         false => imported.commit.clone(),
@@ -153,9 +169,9 @@ pub fn import_and_tell(
     source: Source,
     options: &ImportOptions,
     output: OutputArgs,
+    progress: &dyn Progress,
 ) -> Result<Imported> {
-    let bar = Bar::new(output.quiet);
-    let imported = import(repo, reference, source, options, &bar)
+    let imported = import(repo, reference, source, options, progress)
         .with_context(|| format!("importing {reference}"))?;
     if !output.quiet {
         // The refs have moved: a report that nobody can read does not undo it.

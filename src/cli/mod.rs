@@ -9,10 +9,12 @@ mod inspect;
 mod labels;
 mod list;
 mod progress;
+mod progress_lines;
 mod prune;
 mod rebase;
 mod remove;
 mod repo;
+mod signing;
 mod summary;
 mod table;
 
@@ -27,6 +29,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::fixup::{self, FixupOptions};
 use crate::import::ImportOptions;
 use crate::publish::RefOptions;
+use crate::repo::SigningKeys;
 use crate::source::{self, FetchOptions, Platform, Source, SourceReference};
 use crate::tree::merge::{DirectoryMetadata, MergeOptions, SymlinkParent};
 
@@ -259,6 +262,7 @@ fn import_options(source: &SourceArgs, tree: &TreeArgs) -> Result<ImportOptions>
         },
         squash: false,
         refs: RefOptions::default(),
+        signing: SigningKeys::default(),
         timestamp: None,
         threads: match tree.threads {
             Some(threads) => threads,

@@ -1,4 +1,4 @@
-//! Progress as a bar on a terminal.
+//! Progress as a bar on a terminal, alone or with another form.
 
 use std::time::Duration;
 
@@ -50,5 +50,32 @@ impl Progress for Bar {
 
     fn end(&self) {
         self.0.finish_and_clear();
+    }
+}
+
+/// A bar, and what else was asked for.
+#[derive(Debug)]
+pub struct Both<P>(pub Bar, pub Option<P>);
+
+impl<P: Progress> Both<P> {
+    fn each(&self, tell: impl Fn(&dyn Progress)) {
+        tell(&self.0);
+        if let Some(other) = &self.1 {
+            tell(other);
+        }
+    }
+}
+
+impl<P: Progress> Progress for Both<P> {
+    fn begin(&self, stage: Stage, total: u64) {
+        self.each(|progress| progress.begin(stage, total));
+    }
+
+    fn advance(&self, units: u64) {
+        self.each(|progress| progress.advance(units));
+    }
+
+    fn end(&self) {
+        self.each(|progress| progress.end());
     }
 }

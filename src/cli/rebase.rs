@@ -10,6 +10,7 @@ use clap::Args;
 use super::OutputArgs;
 use super::deploy::{NO_SYSTEM, deploy};
 use super::import::{CommitArgs, import_and_tell};
+use super::progress::Bar;
 use crate::contract::OstreeImageReference;
 use crate::deploy::DeployOptions;
 use crate::publish::{self, Target};
@@ -99,7 +100,14 @@ pub fn run(args: &RebaseArgs, output: OutputArgs) -> Result<()> {
         image: image.imgref.clone(),
         trust: None,
     });
-    import_and_tell(&repo, &reference, source, &options, output)?;
+    import_and_tell(
+        &repo,
+        &reference,
+        source,
+        &options,
+        output,
+        &Bar::new(output.quiet),
+    )?;
     let status = Command::new(&words[0]).args(&words[1..]).status();
     let line = quoted(&words);
     match status {

@@ -88,12 +88,15 @@ pub fn print(imported: &Imported, all: bool, out: &mut impl Write) -> io::Result
     print_refs(imported, out)
 }
 
-/// Prints the refs that moved, those of layers as a number.
+/// Prints the commit that is signed, and the refs that moved, those of layers as a number.
 fn print_refs(imported: &Imported, out: &mut impl Write) -> io::Result<()> {
     let is_layer = |name: &&String| name.starts_with(RefName::BLOB_PREFIX);
     let layers = imported.refs.iter().filter(is_layer).count();
     let others = imported.refs.iter().filter(|name| !is_layer(name));
     let layers = (layers > 0).then(|| format!("{layers} of layers"));
+    if let Some(base) = &imported.base {
+        writeln!(out, "signed    {base}")?;
+    }
     for (index, line) in others.cloned().chain(layers).enumerate() {
         writeln!(out, "{:9} {line}", if index == 0 { "refs" } else { "" })?;
     }

@@ -184,6 +184,15 @@ impl ImageMetadata {
         entries.sort_unstable_by_key(|&(key, _)| key);
         entries
     }
+
+    /// Those that say nothing of the image, only of the system in it: a commit with these alone is
+    /// one of plain ostree.
+    pub fn into_base_entries(self) -> Vec<(&'static str, MetadataValue)> {
+        const KEYS: [&str; 4] = [BOOTABLE, IMPORTER_VERSION, LINUX, VERSION];
+        let mut entries = self.into_entries();
+        entries.retain(|(key, _)| KEYS.contains(key));
+        entries
+    }
 }
 
 #[cfg(test)]
@@ -235,7 +244,9 @@ mod tests {
             manifest_digest,
             ("version", text("12")),
         ];
-        assert_eq!(full.into_entries(), expected);
+        assert_eq!(full.clone().into_entries(), expected);
+        let base = [2, 4, 5, 8].map(|index| expected[index].clone());
+        assert_eq!(full.into_base_entries(), base);
     }
 
     #[test]

@@ -93,6 +93,15 @@ impl RefName {
         })
     }
 
+    /// The [`RefName::BaseImage`] that keeps the signed commit of the same from the clean-up of
+    /// others, which keep no parents. No reference starts with `signed/`.
+    pub fn our_signed_base(reference: &str) -> Result<Self, RefError> {
+        Ok(Self::BaseImage {
+            project: Self::PROJECT.to_owned(),
+            name: format!("signed/{}", ref_escape::escape(reference)?),
+        })
+    }
+
     /// The name of the ref.
     pub fn to_ref(&self) -> Result<String, RefError> {
         let name = match self {
@@ -282,5 +291,20 @@ mod tests {
         }
         let empty = RefName::our_base_image("");
         assert_eq!(empty, Err(RefError::Escape(EscapeError::Empty)));
+    }
+
+    #[test]
+    fn signed_bases_stand_beside_images() {
+        let reference = "rootfs:/mnt/tree";
+        let [image, base] = [
+            RefName::our_base_image(reference),
+            RefName::our_signed_base(reference),
+        ]
+        .map(|name| name.unwrap().to_ref().unwrap());
+        assert_eq!(image.replace("import-oci/", "import-oci/signed/"), base);
+        assert_eq!(
+            base,
+            "ostree/container/baseimage/import-oci/signed/rootfs_3A__2F_mnt/tree"
+        );
     }
 }

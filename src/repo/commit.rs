@@ -10,15 +10,33 @@ use ostree::glib::prelude::*;
 use super::Transaction;
 use crate::contract::MetadataValue;
 use crate::digest::Digest;
-use crate::object::MetadataObject;
+use crate::object::{Directories, MetadataObject};
 
-/// What a commit says besides its empty subject and body. It has no parent.
+/// The tree of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TreeRoot {
+    /// The dirtree of the root.
+    pub dirtree: Digest,
+    /// The dirmeta of the root.
+    pub dirmeta: Digest,
+}
+
+impl From<&Directories> for TreeRoot {
+    fn from(directories: &Directories) -> Self {
+        Self {
+            dirtree: directories.root_dirtree,
+            dirmeta: directories.root_dirmeta,
+        }
+    }
+}
+
+/// What a commit says besides its empty subject and body.
 #[derive(Debug, Clone, Copy)]
 pub struct CommitSpec<'a> {
-    /// The dirtree of the root, written before.
-    pub dirtree: Digest,
-    /// The dirmeta of the root, written before.
-    pub dirmeta: Digest,
+    /// Its tree, written before.
+    pub root: TreeRoot,
+    /// The commit before it, if it has one.
+    pub parent: Option<Digest>,
     /// Metadata. The order of the keys is part of the checksum, and always the same.
     pub metadata: &'a [(&'static str, MetadataValue)],
     /// Seconds since the epoch.
@@ -30,10 +48,8 @@ pub struct CommitSpec<'a> {
 pub struct CommitObject {
     /// The commit.
     pub object: MetadataObject,
-    /// The dirtree of its root, written before.
-    pub dirtree: Digest,
-    /// The dirmeta of its root, written before.
-    pub dirmeta: Digest,
+    /// Its tree, written before.
+    pub root: TreeRoot,
     /// What is said of it beside it, signatures for example: `a{sv}`.
     pub detached: Option<Vec<u8>>,
 }
@@ -48,7 +64,7 @@ impl Transaction<'_> {
     /// # Errors
     /// As [`Transaction::commit`].
     pub fn write_commit(&self, commit: &CommitSpec<'_>) -> Result<Digest> {
-        self.publish_root(commit.dirtree, commit.dirmeta)?;
+        self.publish_root(commit.root)?;
         let repo = self.ostree();
         let metadata: BTreeMap<&str, Variant> = commit
             .metadata
@@ -63,11 +79,12 @@ impl Transaction<'_> {
             })
             .collect();
         let write = || {
-            let (dirtree, dirmeta) = (commit.dirtree.hex(), commit.dirmeta.hex());
-            let tree = ostree::MutableTree::from_checksum(repo, &dirtree, &dirmeta);
+            let TreeRoot { dirtree, dirmeta } = commit.root;
+            let tree = ostree::MutableTree::from_checksum(repo, &dirtree.hex(), &dirmeta.hex());
             let root = repo.write_mtree(&tree, gio::Cancellable::NONE)?;
+            let parent = commit.parent.map(|parent| parent.hex());
             let checksum = repo.write_commit_with_time(
-                None,
+                parent.as_deref(),
                 None,
                 None,
                 Some(&metadata.to_variant()),
@@ -94,7 +111,7 @@ impl Transaction<'_> {
     /// # Errors
     /// As there.
     pub fn write_commit_object(&self, commit: &CommitObject) -> Result<()> {
-        self.publish_root(commit.dirtree, commit.dirmeta)?;
+        self.publish_root(commit.root)?;
         self.write_metadata(std::slice::from_ref(&commit.object))?;
         let (repo, checksum) = (self.ostree(), commit.object.checksum.hex());
         let write = || {
@@ -116,12 +133,12 @@ impl Transaction<'_> {
     }
 
     /// Makes what was written so far part of the repo. A commit of this root can follow.
-    fn publish_root(&self, dirtree: Digest, dirmeta: Digest) -> Result<()> {
+    fn publish_root(&self, root: TreeRoot) -> Result<()> {
         self.publish_objects()?;
         // Between two transactions a prune may get in. From now on it may not.
         for (kind, checksum) in [
-            (ostree::ObjectType::DirTree, dirtree),
-            (ostree::ObjectType::DirMeta, dirmeta),
+            (ostree::ObjectType::DirTree, root.dirtree),
+            (ostree::ObjectType::DirMeta, root.dirmeta),
         ] {
             ensure!(
                 self.ostree()

@@ -14,6 +14,7 @@ mod lock;
 mod prune;
 mod pull;
 mod read;
+mod sign;
 mod staging;
 mod sysroot;
 mod transaction;
@@ -29,13 +30,14 @@ use anyhow::{Context as _, Result, bail};
 use ostree::gio;
 
 pub use bodies::{RepoBodies, StoredObject};
-pub use commit::{CommitObject, CommitSpec};
+pub use commit::{CommitObject, CommitSpec, TreeRoot};
 pub use deploy::{DeploySpec, NewDeployment};
 pub use error::RepoError;
 pub use initramfs::StoredInitramfs;
 pub use lock::RepoLock;
 pub use prune::PrunedObjects;
 pub use read::CommitMetadata;
+pub use sign::{KeyFile, Signers, SigningKeys};
 pub use sysroot::{Deployment, Sysroot, SysrootLock};
 pub use transaction::{Statistics, Transaction};
 

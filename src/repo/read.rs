@@ -7,18 +7,20 @@ use ostree::gio;
 use ostree::gio::prelude::*;
 use ostree::glib::{Variant, VariantDict};
 
-use super::Repo;
+use super::{Repo, TreeRoot};
 use crate::digest::Digest;
 
-/// The metadata of a commit.
+/// What a commit says.
 #[derive(Debug)]
 pub struct CommitMetadata {
-    /// `a{sv}`
+    /// Its metadata, `a{sv}`.
     dictionary: Variant,
+    /// The commit before it, if it has one.
+    pub parent: Option<Digest>,
+    /// Its tree.
+    pub root: TreeRoot,
     /// Seconds since the epoch.
     pub timestamp: u64,
-    /// The commit it was made from, if it says one.
-    pub parent: Option<Digest>,
 }
 
 impl CommitMetadata {
@@ -115,19 +117,27 @@ impl Repo {
         };
         let (variant, state) = loaded;
         let whole = !state.contains(ostree::RepoCommitState::PARTIAL);
-        Ok(whole.then(|| of_variant(&variant)))
+        whole.then(|| of_variant(&variant)).transpose()
     }
 }
 
-fn of_variant(commit: &Variant) -> CommitMetadata {
-    let parent: Option<[u8; 32]> = commit
-        .child_value(1)
-        .fixed_array()
-        .ok()
-        .and_then(|bytes| bytes.try_into().ok());
-    CommitMetadata {
+/// Reads `(a{sv}aya(say)sstayay)`.
+fn of_variant(commit: &Variant) -> Result<CommitMetadata> {
+    let digest = |index| {
+        let bytes = commit.child_value(index);
+        let bytes = bytes.fixed_array().ok().and_then(|b| b.try_into().ok());
+        anyhow::Ok(Digest::from_bytes(
+            bytes.context("a commit names its tree")?,
+        ))
+    };
+    let parent = ostree::commit_get_parent(commit);
+    Ok(CommitMetadata {
         dictionary: commit.child_value(0),
+        parent: parent.map(|hex| Digest::from_hex(&hex)).transpose()?,
+        root: TreeRoot {
+            dirtree: digest(6)?,
+            dirmeta: digest(7)?,
+        },
         timestamp: ostree::commit_get_timestamp(commit),
-        parent: parent.map(Digest::from_bytes),
-    }
+    })
 }

@@ -170,8 +170,11 @@ impl Sample {
         ];
         let commit = transaction
             .write_commit(&CommitSpec {
-                dirtree: root.checksum,
-                dirmeta: meta.checksum,
+                root: TreeRoot {
+                    dirtree: root.checksum,
+                    dirmeta: meta.checksum,
+                },
+                parent: None,
                 metadata: &metadata,
                 timestamp: 1_700_000_000,
             })

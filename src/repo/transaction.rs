@@ -32,7 +32,7 @@ pub struct Transaction<'a> {
     /// What has become part of the repo.
     published: Cell<Statistics>,
     /// The refs that move in the end.
-    refs: RefCell<Vec<(String, Digest)>>,
+    refs: RefCell<Vec<(String, Option<Digest>)>>,
 }
 
 /// What a transaction did.
@@ -85,7 +85,18 @@ impl<'a> Transaction<'a> {
     /// `name` is no name of a ref.
     pub fn set_ref(&self, name: &str, commit: Digest) -> Result<()> {
         check_ref(name)?;
-        self.refs.borrow_mut().push((name.to_owned(), commit));
+        self.refs.borrow_mut().push((name.to_owned(), Some(commit)));
+        Ok(())
+    }
+
+    /// Removes the ref `name`, if there is one, once the transaction is committed. It is not what
+    /// is set last.
+    ///
+    /// # Errors
+    /// `name` is no name of a ref.
+    pub fn remove_ref(&self, name: &str) -> Result<()> {
+        check_ref(name)?;
+        self.refs.borrow_mut().push((name.to_owned(), None));
         Ok(())
     }
 
@@ -98,16 +109,18 @@ impl<'a> Transaction<'a> {
         let mut refs = self.refs.take();
         let last = refs.pop();
         // Each ref is synced by itself, and those of layers seldom move.
-        refs.retain(|(name, commit)| self.repo.resolve(name).ok() != Some(Some(*commit)));
+        refs.retain(|(name, commit)| self.repo.resolve(name).ok() != Some(*commit));
         for (name, commit) in refs {
+            let commit = commit.map(|commit| commit.hex());
             self.ostree()
-                .transaction_set_ref(None, &name, Some(&commit.hex()));
+                .transaction_set_ref(None, &name, commit.as_deref());
         }
         self.publish()?;
         // libostree moves the refs of a transaction in no particular order.
         if let Some((name, commit)) = last {
+            let commit = commit.map(|commit| commit.hex());
             self.ostree()
-                .set_ref_immediate(None, &name, Some(&commit.hex()), gio::Cancellable::NONE)
+                .set_ref_immediate(None, &name, commit.as_deref(), gio::Cancellable::NONE)
                 .map_err(|error| self.repo.explain(error))
                 .with_context(|| format!("moving the ref {name:?}"))?;
         }

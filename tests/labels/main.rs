@@ -122,6 +122,7 @@ fn options() -> ImportOptions {
         fixups: Default::default(),
         squash: false,
         refs: Default::default(),
+        signing: Default::default(),
         timestamp: None,
         threads: thread::available_parallelism().unwrap(),
     }

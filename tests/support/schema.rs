@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 const CHECK_V1: &str = include_str!("../../docs/check-v1.schema.json");
 const DEPLOY_V1: &str = include_str!("../../docs/deploy-v1.schema.json");
 const IMAGES_V1: &str = include_str!("../../docs/images-v1.schema.json");
+const PROGRESS_V1: &str = include_str!("../../docs/progress-v1.schema.json");
 const IMPORT_V1: &str = include_str!("../../docs/import-v1.schema.json");
 
 /// Keywords that say nothing about validity.
@@ -34,6 +35,11 @@ pub fn images_v1(verb: &str) -> Schema {
     schema.remove("anyOf").expect("one of several");
     schema.insert("$ref".to_owned(), format!("#/$defs/{verb}").into());
     Schema(Value::Object(schema.clone()))
+}
+
+/// The schema of a line that an import writes with `--progress-fd`.
+pub fn progress_v1() -> Schema {
+    Schema(serde_json::from_str(PROGRESS_V1).expect("the schema is JSON"))
 }
 
 /// The schema of what an import prints with `--json`.

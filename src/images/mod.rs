@@ -18,5 +18,5 @@ pub use find::find;
 pub use history::{LayerHistory, history};
 pub use leaving::Leaving;
 pub use list::{Listing, list};
-pub use remove::{PruneOptions, prune, remove};
+pub use remove::{Extent, PruneOptions, prune, remove};
 pub use state::{CachedUpdate, ImageState, of_commit, query};

@@ -49,8 +49,10 @@ pub fn print(removed: &Removed, verb: &str, out: &mut impl Write) -> io::Result<
         writeln!(out, "{verb} the ref of ours that kept {kept}")?;
     }
     let layers = removed.layers.len();
-    if layers > 0 {
-        writeln!(out, "{verb} {layers} layers")?;
+    match layers {
+        0 => {}
+        1 => writeln!(out, "{verb} 1 layer")?,
+        _ => writeln!(out, "{verb} {layers} layers")?,
     }
     print_unreadable(&removed.unreadable, out)
 }

@@ -177,3 +177,6 @@ pub(super) fn add_layers(leaving: &mut Leaving, inventory: &Inventory) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! What a repo says: refs, the metadata of commits, and single files of theirs.
 
+use std::io::Read as _;
+
 use anyhow::{Context as _, Result};
 use ostree::gio;
 use ostree::gio::prelude::*;
@@ -54,10 +56,19 @@ impl Repo {
         if file.query_file_type(no_links, gio::Cancellable::NONE) != gio::FileType::Regular {
             return Ok(None);
         }
-        let (content, _) = file
-            .load_contents(gio::Cancellable::NONE)
-            .with_context(|| format!("reading /{path} of {}", place()))?;
-        Ok(Some(content.to_vec()))
+        let read = || {
+            // Read as a GFile, one that does not lie in the repo as it is makes GLib complain.
+            let file: &ostree::RepoFile = file.downcast_ref().context("it is of no commit")?;
+            let (stream, ..) = self
+                .inner
+                .load_file(&file.checksum(), gio::Cancellable::NONE)?;
+            let mut content = Vec::new();
+            let stream = stream.context("it has no content")?;
+            stream.into_read().read_to_end(&mut content)?;
+            anyhow::Ok(content)
+        };
+        let content = read().with_context(|| format!("reading /{path} of {}", place()))?;
+        Ok(Some(content))
     }
 
     /// The commit that a ref points to; `None`: there is no such ref.

@@ -6,6 +6,7 @@ use regex_automata::nfa::thompson::pikevm::PikeVM;
 use serde_json::{Map, Value};
 
 const CHECK_V1: &str = include_str!("../../docs/check-v1.schema.json");
+const IMAGES_V1: &str = include_str!("../../docs/images-v1.schema.json");
 const IMPORT_V1: &str = include_str!("../../docs/import-v1.schema.json");
 
 /// Keywords that say nothing about validity.
@@ -18,6 +19,15 @@ pub struct Schema(Value);
 /// The schema of what a check prints with `--json`.
 pub fn check_v1() -> Schema {
     Schema(serde_json::from_str(CHECK_V1).expect("the schema is JSON"))
+}
+
+/// The schema of what `verb`, one of those on the images of a repo, prints with `--json`.
+pub fn images_v1(verb: &str) -> Schema {
+    let mut schema: Value = serde_json::from_str(IMAGES_V1).expect("the schema is JSON");
+    let schema = schema.as_object_mut().expect("an object");
+    schema.remove("anyOf").expect("one of several");
+    schema.insert("$ref".to_owned(), format!("#/$defs/{verb}").into());
+    Schema(Value::Object(schema.clone()))
 }
 
 /// The schema of what an import prints with `--json`.

@@ -41,6 +41,7 @@ const ARROW: &[&str] = &[
     "commit",
     "layer_commit",
     "publish",
+    "outlook",
     "outcome",
     "import",
     "cli",

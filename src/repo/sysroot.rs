@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use ostree::gio;
+use ostree::gio::prelude::*;
 
 use crate::digest::Digest;
 
@@ -12,6 +13,8 @@ use crate::digest::Digest;
 pub struct Sysroot {
     inner: ostree::Sysroot,
     path: PathBuf,
+    /// Does whoever has the same handle see to the lock?
+    locked: bool,
 }
 
 /// One root that can be booted, or will be.
@@ -25,7 +28,7 @@ pub struct Deployment {
 
 /// Nobody else changes the deployments of a system until it is dropped.
 #[derive(Debug)]
-pub struct SysrootLock<'a>(&'a Sysroot);
+pub struct SysrootLock<'a>(Option<&'a Sysroot>);
 
 impl Sysroot {
     /// Reads the system whose physical root is `path`; `/` is the one that runs.
@@ -37,9 +40,19 @@ impl Sysroot {
         let sysroot = Self {
             inner,
             path: path.to_owned(),
+            locked: false,
         };
         sysroot.load()?;
         Ok(sysroot)
+    }
+
+    /// The system that `inner` has loaded, for somebody who holds its lock.
+    pub fn of_locked(inner: ostree::Sysroot) -> Self {
+        Self {
+            path: inner.path().path().unwrap_or_default(),
+            inner,
+            locked: true,
+        }
     }
 
     /// Where its repo lies.
@@ -52,10 +65,13 @@ impl Sysroot {
     /// # Errors
     /// The system cannot be written to.
     pub fn lock(&self) -> Result<SysrootLock<'_>> {
+        if self.locked {
+            return Ok(SysrootLock(None));
+        }
         self.inner
             .lock()
             .with_context(|| format!("locking the system {}", self.path.display()))?;
-        let lock = SysrootLock(self);
+        let lock = SysrootLock(Some(self));
         self.load()?;
         Ok(lock)
     }
@@ -84,7 +100,9 @@ impl fmt::Debug for Sysroot {
 
 impl Drop for SysrootLock<'_> {
     fn drop(&mut self) {
-        self.0.inner.unlock();
+        if let Some(sysroot) = self.0 {
+            sysroot.inner.unlock();
+        }
     }
 }
 

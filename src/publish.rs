@@ -1,9 +1,13 @@
 //! Which refs an import moves, and whether they say that there is nothing to import.
 
+use std::str::FromStr;
+
 use anyhow::{Context as _, Result, ensure};
 use oci_spec::image::ImageManifest;
 
-use crate::contract::{ImageReference, OstreeImageReference, RefName, ReferenceError, metadata};
+use crate::contract::{
+    ImageReference, OstreeImageReference, RefName, ReferenceError, SignatureSource, metadata,
+};
 use crate::digest::Digest;
 use crate::repo::{CommitMetadata, Repo, Transaction};
 use crate::source::{ResolvedImage, SourceReference};
@@ -14,23 +18,56 @@ pub struct RefOptions {
     /// A branch for the commit, besides the refs that say which image it is.
     pub write_ref: Option<String>,
     /// The reference under which others shall find the image, in place of that of the source.
-    pub target: Option<ImageReference>,
+    pub target: Option<Target>,
     /// Shall nobody else take the commit for an image?
     pub no_image: bool,
 }
 
-/// Reads the reference of a target: an image, or what an origin file says of one, whose trust does
-/// not matter here.
+/// What an image shall be called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its reference.
+    pub image: ImageReference,
+    /// Who vouches for it, if that was said. It matters to a deployment alone.
+    pub trust: Option<SignatureSource>,
+}
+
+impl FromStr for Target {
+    type Err = ReferenceError;
+
+    /// Reads an image, or what an origin file says of one.
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        let (image, trust) = match text.parse::<OstreeImageReference>() {
+            Ok(reference) => (reference.imgref, Some(reference.sigverify)),
+            Err(_) => (text.parse()?, None),
+        };
+        let image = image.canonicalize()?;
+        Ok(Self { image, trust })
+    }
+}
+
+/// What the origin of a deployment says of an image that is imported from `source`: whence its
+/// updates come.
 ///
 /// # Errors
-/// It is neither.
-pub fn target(text: &str) -> Result<ImageReference, ReferenceError> {
-    let with_trust = text.parse::<OstreeImageReference>();
-    let image = match with_trust {
-        Ok(reference) => reference.imgref,
-        Err(_) => text.parse()?,
+/// It is an unpacked root and gets no name.
+pub fn origin(source: &SourceReference, options: &RefOptions) -> Result<OstreeImageReference> {
+    let target = options.target.as_ref();
+    let imgref = match target {
+        Some(target) => Some(target.image.clone()),
+        None => own_reference(&source.image())?,
     };
-    image.canonicalize()
+    Ok(OstreeImageReference {
+        sigverify: target
+            .and_then(|target| target.trust.clone())
+            .unwrap_or_else(|| source.trust()),
+        imgref: imgref.with_context(|| {
+            format!(
+                "{source} is no image, and the origin of a deployment names one: \
+                 --target-imgref says where its updates will come from"
+            )
+        })?,
+    })
 }
 
 /// The refs of one import, layers excepted.
@@ -58,11 +95,14 @@ impl Destination {
         let source = source.image();
         let image = match (&options.target, options.no_image) {
             (_, true) => None,
-            (Some(target), false) => Some(target.clone()),
+            (Some(target), false) => Some(target.image.clone()),
             (None, false) => own_reference(&source)?,
         };
         let named = || {
-            let name = options.target.as_ref().map(ToString::to_string);
+            let name = options
+                .target
+                .as_ref()
+                .map(|target| target.image.to_string());
             let base = RefName::our_base_image(&name.unwrap_or(source))?.to_ref()?;
             let image = image.clone().map(|image| RefName::Image(image).to_ref());
             anyhow::Ok((base, image.transpose()?))

@@ -44,6 +44,8 @@ const ARROW: &[&str] = &[
     "outlook",
     "outcome",
     "import",
+    "deploy",
+    "rebase",
     "cli",
 ];
 

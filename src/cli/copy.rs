@@ -8,10 +8,9 @@ use clap::Args;
 
 use super::repo::RepoArgs;
 use super::table::answer;
-use crate::contract::ImageReference;
 use crate::images::answer::Sent;
 use crate::images::{copy, find};
-use crate::publish;
+use crate::publish::Target;
 use crate::repo::Repo;
 
 /// Arguments of `copy`.
@@ -28,8 +27,8 @@ pub struct CopyArgs {
     dest_repo: PathBuf,
 
     /// The name of the image there, where it is another.
-    #[arg(long, value_name = "IMAGE", value_parser = publish::target)]
-    target_imgref: Option<ImageReference>,
+    #[arg(long, value_name = "IMAGE")]
+    target_imgref: Option<Target>,
 
     /// Print one JSON object, instead of the commit.
     #[arg(long)]
@@ -40,7 +39,8 @@ pub fn run(args: &CopyArgs) -> Result<()> {
     let source = Repo::open_for_reading(&args.repo.repo)?;
     let destination = Repo::open(&args.dest_repo)?;
     let (image, _) = find(&source, &args.image)?;
-    let target = args.target_imgref.as_ref().unwrap_or(&image);
+    let target = args.target_imgref.as_ref();
+    let target = target.map_or(&image, |target| &target.image);
     let copied =
         copy(&source, &image, &destination, target).with_context(|| format!("copying {image}"))?;
     let sent = Sent::of(target, copied);

@@ -30,9 +30,7 @@ pub fn run(args: &HistoryArgs) -> Result<()> {
     let repo = Repo::open_for_reading(&args.repo.repo)?;
     let (image, state) = find(&repo, &args.image)?;
     let historied = Historied::of(&repo, &image, &state)?;
-    answer(&historied, args.json, |historied, out| {
-        print(historied, out)
-    })
+    answer(&historied, args.json, print)
 }
 
 fn print(historied: &Historied, out: &mut impl Write) -> io::Result<()> {

@@ -9,26 +9,18 @@ use clap::Args;
 
 use super::progress::Bar;
 use super::{OutputArgs, SourceArgs, TreeArgs, import_options, summary};
-use crate::contract::ImageReference;
 use crate::import::{ImportOptions, import};
+use crate::outcome::Imported;
 use crate::packages::AccountDatabase;
-use crate::publish::{self, RefOptions};
+use crate::publish::{RefOptions, Target};
 use crate::repo::{Mode, Repo};
-use crate::source::Source;
+use crate::source::{self, Platform, Source, SourceReference};
 
-/// Arguments of an import.
+/// Which commit an image becomes, and what it is called.
 #[derive(Debug, Args)]
-pub struct ImportArgs {
+pub struct CommitArgs {
     #[command(flatten)]
     source: SourceArgs,
-
-    /// The repo to write to.
-    #[arg(long, env = "OSTREE_REPO", default_value = "/sysroot/ostree/repo")]
-    repo: PathBuf,
-
-    /// Make the repo if there is none: bare (the default, needs root), bare-user or archive.
-    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "bare")]
-    init: Option<Mode>,
 
     /// Let this branch point to the commit, besides the refs that say which image it is.
     #[arg(long, value_name = "BRANCH")]
@@ -36,8 +28,8 @@ pub struct ImportArgs {
 
     /// The image by which ostree, bootc and rpm-ostree find the commit, where it is not the source:
     /// docker://quay.io/os/image:tag, or with ostree-unverified-image: and the like before it.
-    #[arg(long, value_name = "IMAGE", value_parser = publish::target)]
-    target_imgref: Option<ImageReference>,
+    #[arg(long, value_name = "IMAGE")]
+    target_imgref: Option<Target>,
 
     /// Write no ref by which ostree, bootc and rpm-ostree take the commit for an image.
     #[arg(long, conflicts_with = "target_imgref")]
@@ -47,14 +39,6 @@ pub struct ImportArgs {
     /// all to read again.
     #[arg(long)]
     squash: bool,
-
-    /// Exit with 77 if the repo holds the very commit under all its refs already.
-    #[arg(long)]
-    unchanged_exit_77: bool,
-
-    /// Print one JSON object with everything that was done, instead of the commit.
-    #[arg(long)]
-    json: bool,
 
     /// Date of the commit of an unpacked root, in seconds since the epoch [default:
     /// SOURCE_DATE_EPOCH, else its newest modification time]. Images have a date of their own.
@@ -69,33 +53,80 @@ pub struct ImportArgs {
     tree: TreeArgs,
 }
 
+impl CommitArgs {
+    /// Opens the image.
+    pub fn open(&self) -> Result<(SourceReference, Source)> {
+        self.source.open()
+    }
+
+    /// Which image of an index is meant.
+    pub fn platform(&self) -> Platform {
+        self.source.platform()
+    }
+
+    /// Which refs move.
+    pub fn refs(&self) -> RefOptions {
+        RefOptions {
+            write_ref: self.write_ref.clone(),
+            target: self.target_imgref.clone(),
+            no_image: self.no_imgref,
+        }
+    }
+
+    /// Opens the image by another name, where it is said to have one.
+    pub fn open_target(&self) -> Result<Option<(SourceReference, Source)>> {
+        let target = self.target_imgref.as_ref();
+        let open =
+            |target: &Target| source::open(&target.image.to_string(), &self.source.fetch.options());
+        target.map(open).transpose()
+    }
+
+    /// How `source` is imported into `repo`.
+    pub fn options(&self, repo: &Repo, source: &Source) -> Result<ImportOptions> {
+        let mut options = ImportOptions {
+            squash: self.squash,
+            refs: self.refs(),
+            timestamp: timestamp(self.timestamp, source)?,
+            ..import_options(&self.source, &self.tree)?
+        };
+        if let Some(earlier) = &self.ids_from {
+            options.fixups.earlier_accounts = Some(accounts_of(repo, earlier)?);
+        }
+        Ok(options)
+    }
+}
+
+/// Arguments of an import.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    #[command(flatten)]
+    commit: CommitArgs,
+
+    /// The repo to write to.
+    #[arg(long, env = "OSTREE_REPO", default_value = "/sysroot/ostree/repo")]
+    repo: PathBuf,
+
+    /// Make the repo if there is none: bare (the default, needs root), bare-user or archive.
+    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "bare")]
+    init: Option<Mode>,
+
+    /// Exit with 77 if the repo holds the very commit under all its refs already.
+    #[arg(long)]
+    unchanged_exit_77: bool,
+
+    /// Print one JSON object with everything that was done, instead of the commit.
+    #[arg(long)]
+    json: bool,
+}
+
 pub fn run(args: &ImportArgs, output: OutputArgs) -> Result<ExitCode> {
-    let (reference, source) = args.source.open()?;
+    let (reference, source) = args.commit.open()?;
     let repo = match args.init {
         Some(mode) => Repo::init(&args.repo, mode)?,
         None => Repo::open(&args.repo)?,
     };
-    let mut options = ImportOptions {
-        squash: args.squash,
-        refs: RefOptions {
-            write_ref: args.write_ref.clone(),
-            target: args.target_imgref.clone(),
-            no_image: args.no_imgref,
-        },
-        timestamp: timestamp(args.timestamp, &source)?,
-        ..import_options(&args.source, &args.tree)?
-    };
-    if let Some(earlier) = &args.ids_from {
-        options.fixups.earlier_accounts = Some(accounts_of(&repo, earlier)?);
-    }
-    let bar = Bar::new(output.quiet);
-    let imported = import(&repo, &reference, source, &options, &bar)
-        .with_context(|| format!("importing {reference}"))?;
-
-    if !output.quiet {
-        // The refs have moved: a report that nobody can read does not undo it.
-        summary::print(&imported, output.verbose > 0, &mut io::stderr().lock()).ok();
-    }
+    let options = args.commit.options(&repo, &source)?;
+    let imported = import_and_tell(&repo, &reference, source, &options, output)?;
     let answer = match args.json {
         true => serde_json::to_string(&imported)?,
         false => imported.commit.clone(),
@@ -112,6 +143,24 @@ pub fn run(args: &ImportArgs, output: OutputArgs) -> Result<ExitCode> {
         true => ExitCode::from(77),
         false => ExitCode::SUCCESS,
     })
+}
+
+/// Imports, and tells what was done on standard error.
+pub fn import_and_tell(
+    repo: &Repo,
+    reference: &SourceReference,
+    source: Source,
+    options: &ImportOptions,
+    output: OutputArgs,
+) -> Result<Imported> {
+    let bar = Bar::new(output.quiet);
+    let imported = import(repo, reference, source, options, &bar)
+        .with_context(|| format!("importing {reference}"))?;
+    if !output.quiet {
+        // The refs have moved: a report that nobody can read does not undo it.
+        summary::print(&imported, output.verbose > 0, &mut io::stderr().lock()).ok();
+    }
+    Ok(imported)
 }
 
 /// The users and groups of a commit.

@@ -48,9 +48,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         return Ok(stdout.flush()?);
     }
     let inspected = Inspected::of(&repo, sysroot.as_ref(), &image, &state)?;
-    answer(&inspected, args.json, |inspected, out| {
-        print(inspected, out)
-    })
+    answer(&inspected, args.json, print)
 }
 
 fn print(inspected: &Inspected, out: &mut impl Write) -> io::Result<()> {

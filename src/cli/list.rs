@@ -25,7 +25,7 @@ pub struct ListArgs {
 pub fn run(args: &ListArgs) -> Result<()> {
     let (repo, sysroot) = args.system.open(Repo::open_for_reading)?;
     let listed = Listed::of(&repo, sysroot.as_ref())?;
-    answer(&listed, args.json, |listed, out| print(listed, out))
+    answer(&listed, args.json, print)
 }
 
 fn print(listed: &Listed, out: &mut impl Write) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 mod check;
 mod copy;
+mod deploy;
 mod history;
 mod import;
 mod inspect;
@@ -9,6 +10,7 @@ mod labels;
 mod list;
 mod progress;
 mod prune;
+mod rebase;
 mod remove;
 mod repo;
 mod summary;
@@ -62,6 +64,10 @@ enum Verb {
     Check(check::CheckArgs),
     /// Show which SELinux context paths of an image get, and which line of its policy says so.
     Labels(labels::LabelsArgs),
+    /// Import an image into the repo of a system, and let it be what boots next.
+    Deploy(deploy::DeployArgs),
+    /// Let a running system boot an image by way of bootc, rpm-ostree or ostree, whichever keeps it.
+    Rebase(rebase::RebaseArgs),
     /// List the images of a repo, whoever brought them there, and what is deployed.
     List(list::ListArgs),
     /// Show what is known of an image of a repo.
@@ -276,6 +282,8 @@ pub fn main() -> ExitCode {
     let result = start_logging(cli.output).and_then(|()| match cli.verb {
         Some(Verb::Check(args)) => check::run(&args, cli.output),
         Some(Verb::Labels(args)) => labels::run(&args, cli.output).map(done),
+        Some(Verb::Deploy(args)) => deploy::run(&args, cli.output),
+        Some(Verb::Rebase(args)) => rebase::run(&args, cli.output).map(done),
         Some(Verb::List(args)) => list::run(&args).map(done),
         Some(Verb::Inspect(args)) => inspect::run(&args).map(done),
         Some(Verb::History(args)) => history::run(&args).map(done),

@@ -50,7 +50,7 @@ pub fn run(args: &PruneArgs) -> Result<()> {
         objects,
         dry_run: args.dry_run,
     };
-    answer(&pruned, args.json, |pruned, out| print(pruned, out))
+    answer(&pruned, args.json, print)
 }
 
 fn print(pruned: &Pruned, out: &mut impl Write) -> io::Result<()> {

@@ -5,7 +5,8 @@
 //! - [`ref_escape`]: how any text becomes part of a ref name,
 //! - [`RefName`]: which refs there are,
 //! - [`metadata`]: what a commit says of the image it was made from,
-//! - [`created()`]: when that image was made.
+//! - [`created()`]: when that image was made,
+//! - [`Origin`]: what a deployment says of it.
 //!
 //! The module is a leaf: it knows nothing of importing, reads no repository and writes none. It is
 //! pinned to the answers of ostree-ext 0.15.3 and of the parser that bootc 1.16 uses
@@ -14,6 +15,7 @@
 mod created;
 mod image_reference;
 pub mod metadata;
+mod origin;
 pub mod ref_escape;
 mod refs;
 
@@ -22,4 +24,5 @@ pub use image_reference::{
     ImageReference, OstreeImageReference, ReferenceError, SignatureSource, Transport,
 };
 pub use metadata::{ImageMetadata, LayerMetadata, MetadataValue};
+pub use origin::{Origin, OriginError};
 pub use refs::{RefError, RefName};

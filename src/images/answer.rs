@@ -48,7 +48,7 @@ pub struct ListedImage {
     pub layers: usize,
     /// Size of their blobs in bytes.
     pub size: u64,
-    /// Is its commit that of a deployment?
+    /// Has a deployment its commit, or is one made from it?
     pub deployed: bool,
     /// The number of our format, if we made it.
     pub format: Option<u32>,
@@ -125,7 +125,7 @@ pub struct Inspected {
     pub base_commit: Option<String>,
     /// The refs that point to the commit.
     pub refs: Vec<String>,
-    /// Is its commit that of a deployment?
+    /// Has a deployment its commit, or is one made from it?
     pub deployed: bool,
     /// Digest of its manifest.
     pub manifest_digest: String,

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Context as _, Result};
 
+use super::find::no_image;
 use super::state::query;
 use crate::contract::{ImageReference, RefName};
 use crate::digest::Digest;
@@ -32,10 +33,7 @@ pub fn copy(
 ) -> Result<Copied> {
     let _source = source.share()?;
     let _destination = destination.share()?;
-    let state = query(source, image)?.with_context(|| {
-        let repo = source.path().display();
-        format!("the repo {repo} has no image {image}; `import-oci list` shows those it has")
-    })?;
+    let state = query(source, image)?.with_context(|| no_image(source, image))?;
     let mut refs = Vec::new();
     for name in state.layer_refs()? {
         let layer = source.resolve(&name)?.with_context(|| {

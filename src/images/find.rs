@@ -1,5 +1,7 @@
 //! Which image a user means.
 
+use std::fmt;
+
 use anyhow::{Context as _, Result, bail};
 
 use super::state::{ImageState, query};
@@ -32,8 +34,11 @@ pub fn find(repo: &Repo, text: &str) -> Result<(ImageReference, ImageState)> {
             return Ok((image, state));
         }
     }
-    bail!(
-        "the repo {} has no image {text}; `import-oci list` shows those it has",
-        repo.path().display()
-    )
+    bail!(no_image(repo, text))
+}
+
+/// What is said where `repo` lacks an image.
+pub(super) fn no_image(repo: &Repo, image: impl fmt::Display) -> String {
+    let repo = repo.path().display();
+    format!("the repo {repo} has no image {image}; `import-oci list` shows those it has")
 }

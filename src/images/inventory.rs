@@ -43,7 +43,7 @@ impl Holder {
 /// What is deployed.
 #[derive(Debug, Default)]
 pub(super) struct Deployed {
-    /// The commits.
+    /// The commits, and those that others were made from for it.
     pub commits: HashSet<Digest>,
     /// The images that origins name; an update may wait under that name.
     pub images: HashSet<ImageReference>,
@@ -51,10 +51,9 @@ pub(super) struct Deployed {
     pub unreadable: Vec<(String, String)>,
 }
 
-/// Where libostree keeps the commits of deployments.
-const DEPLOYMENT_REFS: [&str; 2] = ["ostree/0", "ostree/1"];
-/// Where rpm-ostree keeps the commits that deployments with packages of their own are made from.
-const RPMOSTREE_BASE_REFS: &str = "rpmostree/base";
+/// Where libostree keeps the commits of deployments, and rpm-ostree those that deployments with
+/// packages of their own are made from.
+const DEPLOYMENT_REFS: [&str; 3] = ["ostree/0", "ostree/1", "rpmostree/base"];
 
 impl Inventory {
     /// Reads the refs of `repo`; `deployments` are those of its system, as far as that is known.
@@ -70,7 +69,7 @@ impl Inventory {
         let bases = holders(RefName::BASE_IMAGE_PREFIX, layers_if_image)?;
         let ours = ours();
         let (ours, mut others): (Vec<_>, Vec<_>) = bases.partition(|held| below(&held.name, &ours));
-        for prefix in DEPLOYMENT_REFS.into_iter().chain([RPMOSTREE_BASE_REFS]) {
+        for prefix in DEPLOYMENT_REFS {
             others.extend(holders(prefix, layers_if_image)?);
         }
         others.extend(deployments.iter().map(|deployment| Holder {

@@ -121,12 +121,12 @@ pub(super) fn of_clean_up(
             || deployed.images.contains(&image)
             || (!undeployed && waits(&held.name, held.commit));
         if judge_images && !stays {
-            leaving.images.push((held.name.clone(), held.commit));
+            leaving.images.push(held.to_ref());
         }
     }
     for held in &inventory.ours {
         if is_deployed(&held.commit) || (undeployed && judge_images && held.layers.is_ok()) {
-            leaving.base_images.push((held.name.clone(), held.commit));
+            leaving.base_images.push(held.to_ref());
         }
     }
     leaving

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::inventory::{Deployed, Inventory, deployments};
 use super::leaving::{self, Leaving};
-use crate::repo::{PrunedObjects, Repo, Sysroot};
+use crate::repo::{Deployment, PrunedObjects, Repo, Sysroot};
 
 /// Removes images, each by the reference under which others know it or under which it was imported,
 /// and unless `keep_layers` the refs of layers that nothing needs any more. Objects stay until
@@ -73,6 +73,7 @@ pub fn prune(
     if options.extent >= Extent::Layers {
         leaving::add_layers(&mut leaving, &inventory);
     }
+    check_refs(repo, &leaving, &deployments)?;
     if !options.dry_run {
         take_away(repo, &leaving)?;
     }
@@ -85,6 +86,22 @@ pub fn prune(
         false => repo.prune_objects()?,
     };
     Ok((leaving, objects))
+}
+
+/// Objects leave that no ref needs. libostree has one for each deployment, which may be missing.
+fn check_refs(repo: &Repo, leaving: &Leaving, deployments: &[Deployment]) -> Result<()> {
+    let gone: HashSet<_> = leaving.refs().map(|(name, _)| name).collect();
+    let refs = repo.refs_below("")?.into_iter();
+    let stay = refs.filter(|(name, _)| !gone.contains(name));
+    let kept: HashSet<_> = stay.map(|(_, commit)| commit).collect();
+    for Deployment { commit, .. } in deployments {
+        ensure!(
+            kept.contains(commit),
+            "no ref keeps the commit {} of a deployment; `ostree admin cleanup` writes those of all",
+            commit.hex()
+        );
+    }
+    Ok(())
 }
 
 fn take_away(repo: &Repo, leaving: &Leaving) -> Result<()> {

@@ -36,14 +36,26 @@ pub fn find_policy(
 ) -> Result<Result<(String, PolicyFiles), NoPolicy>> {
     let host = Host::of(tree);
     let directory = selinux_directory(&host)?;
-    let Some(config) = read(&host, bodies, &directory.join(b"config"))? else {
+    select_policy(&directory, |path| read(&host, bodies, path))
+}
+
+/// The policy that the configuration in `directory` selects, its name and text files, or why there
+/// is none. `read` gives the content of a file, `None` where there is none.
+///
+/// # Errors
+/// Those of `read`, or a configuration that names no policy.
+pub fn select_policy(
+    directory: &ImagePath,
+    read: impl Fn(&ImagePath) -> Result<Option<Vec<u8>>>,
+) -> Result<Result<(String, PolicyFiles), NoPolicy>> {
+    let Some(config) = read(&directory.join(b"config"))? else {
         return Ok(Err(NoPolicy::NoConfig));
     };
     let Some(name) = locate(&config)? else {
         return Ok(Err(NoPolicy::Disabled));
     };
-    let files = files_directory(&directory, name.as_bytes());
-    let file = |file: PolicyFile| read(&host, bodies, &files.join(file.name().as_bytes()));
+    let files = files_directory(directory, name.as_bytes());
+    let file = |file: PolicyFile| read(&files.join(file.name().as_bytes()));
     let Some(file_contexts) = file(PolicyFile::FileContexts)? else {
         return Ok(Err(NoPolicy::MissingFiles { name }));
     };

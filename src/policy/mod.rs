@@ -9,7 +9,7 @@ mod host;
 mod parse;
 
 pub use config::locate;
-pub use find::{NoPolicy, files_of, find_policy, policies, selinux_directory};
+pub use find::{NoPolicy, files_of, find_policy, policies, select_policy, selinux_directory};
 pub use host::Host;
 pub use parse::{Alias, Aliases, Specification, specifications};
 

@@ -7,6 +7,7 @@
 
 mod bodies;
 mod commit;
+mod deploy;
 mod error;
 mod initramfs;
 mod lock;
@@ -30,6 +31,7 @@ use ostree::gio::prelude::*;
 
 pub use bodies::{RepoBodies, StoredObject};
 pub use commit::CommitSpec;
+pub use deploy::{DeploySpec, NewDeployment};
 pub use error::RepoError;
 pub use initramfs::StoredInitramfs;
 pub use lock::RepoLock;

@@ -1,19 +1,21 @@
 //! The system that a repo is of: what is deployed of it.
 
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use ostree::gio;
 use ostree::gio::prelude::*;
 
+use crate::contract::Origin;
 use crate::digest::Digest;
 
 /// A system with deployments.
 pub struct Sysroot {
     inner: ostree::Sysroot,
     path: PathBuf,
-    /// Does whoever has the same handle see to the lock?
+    /// Does somebody else hold its lock for us?
     locked: bool,
 }
 
@@ -26,9 +28,12 @@ pub struct Deployment {
     pub image: Option<String>,
 }
 
+/// Where stateroots lie.
+const STATEROOTS: &str = "ostree/deploy";
+
 /// Nobody else changes the deployments of a system until it is dropped.
 #[derive(Debug)]
-pub struct SysrootLock<'a>(Option<&'a Sysroot>);
+pub struct SysrootLock<'a>(pub(super) &'a Sysroot);
 
 impl Sysroot {
     /// Reads the system whose physical root is `path`; `/` is the one that runs.
@@ -36,14 +41,32 @@ impl Sysroot {
     /// # Errors
     /// There is none.
     pub fn open(path: &Path) -> Result<Self> {
-        let inner = ostree::Sysroot::new(Some(&gio::File::for_path(path)));
-        let sysroot = Self {
-            inner,
-            path: path.to_owned(),
-            locked: false,
-        };
+        let sysroot = Self::new(path);
         sysroot.load()?;
         Ok(sysroot)
+    }
+
+    /// Opens the system to change what is deployed, which is read by [`Sysroot::lock`]. The running
+    /// one keeps its repo and `/boot` from being written to: this process alone gets mounts where
+    /// they can be, once the system is locked. Threads that run already do not see them.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn open_to_change(path: &Path) -> Result<Self> {
+        let sysroot = Self::new(path);
+        sysroot
+            .inner
+            .initialize_with_mount_namespace(gio::Cancellable::NONE)
+            .with_context(|| format!("opening the system {}", path.display()))?;
+        Ok(sysroot)
+    }
+
+    fn new(path: &Path) -> Self {
+        Self {
+            inner: ostree::Sysroot::new(Some(&gio::File::for_path(path))),
+            path: path.to_owned(),
+            locked: false,
+        }
     }
 
     /// The system that `inner` has loaded, for somebody who holds its lock.
@@ -53,6 +76,11 @@ impl Sysroot {
             inner,
             locked: true,
         }
+    }
+
+    /// Where it lies, as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Where its repo lies.
@@ -65,13 +93,12 @@ impl Sysroot {
     /// # Errors
     /// The system cannot be written to.
     pub fn lock(&self) -> Result<SysrootLock<'_>> {
-        if self.locked {
-            return Ok(SysrootLock(None));
+        if !self.locked {
+            self.inner
+                .lock()
+                .with_context(|| format!("locking the system {}", self.path.display()))?;
         }
-        self.inner
-            .lock()
-            .with_context(|| format!("locking the system {}", self.path.display()))?;
-        let lock = SysrootLock(Some(self));
+        let lock = SysrootLock(self);
         self.load()?;
         Ok(lock)
     }
@@ -83,6 +110,48 @@ impl Sysroot {
     pub fn deployments(&self) -> Result<Vec<Deployment>> {
         let deployments = self.inner.deployments();
         deployments.iter().map(deployment).collect()
+    }
+
+    /// The names of its stateroots, in byte order.
+    ///
+    /// # Errors
+    /// They cannot be listed.
+    pub fn stateroots(&self) -> Result<Vec<String>> {
+        let list = || {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(self.path.join(STATEROOTS))? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    names.extend(entry.file_name().into_string());
+                }
+            }
+            names.sort_unstable();
+            std::io::Result::Ok(names)
+        };
+        list().with_context(|| format!("listing the stateroots of {}", self.path.display()))
+    }
+
+    /// Where the `/var` of a stateroot lies.
+    pub fn var_path(&self, stateroot: &str) -> PathBuf {
+        self.path.join(STATEROOTS).join(stateroot).join("var")
+    }
+
+    /// The stateroot of the deployment that runs; `None` where none of this system does.
+    pub fn booted_stateroot(&self) -> Option<String> {
+        let booted = self.inner.booted_deployment();
+        booted.map(|deployment| deployment.osname().into())
+    }
+
+    /// The origin of the deployment that runs, or would run next where none does; `None`: nothing is
+    /// deployed.
+    pub fn current_origin(&self) -> Option<Origin> {
+        let next = || self.inner.deployments().into_iter().next();
+        let current = self.inner.booted_deployment().or_else(next)?;
+        Some(current.origin().unwrap_or_default().into())
+    }
+
+    pub(super) fn inner(&self) -> &ostree::Sysroot {
+        &self.inner
     }
 
     fn load(&self) -> Result<()> {
@@ -100,21 +169,14 @@ impl fmt::Debug for Sysroot {
 
 impl Drop for SysrootLock<'_> {
     fn drop(&mut self) {
-        if let Some(sysroot) = self.0 {
-            sysroot.inner.unlock();
+        if !self.0.locked {
+            self.0.inner.unlock();
         }
     }
 }
 
 fn deployment(of: &ostree::Deployment) -> Result<Deployment> {
-    let image =
-        of.origin().map(
-            |origin| match origin.string("origin", "container-image-reference") {
-                Ok(image) => Ok(Some(image.to_string())),
-                Err(error) if is_missing(&error) => Ok(None),
-                Err(error) => Err(error),
-            },
-        );
+    let image = of.origin().map(|origin| Origin::from(origin).image_text());
     let image = image
         .transpose()
         .with_context(|| format!("the origin of a deployment of {}", of.csum()))?;
@@ -122,9 +184,4 @@ fn deployment(of: &ostree::Deployment) -> Result<Deployment> {
         commit: Digest::from_hex(&of.csum())?,
         image: image.flatten(),
     })
-}
-
-fn is_missing(error: &ostree::glib::Error) -> bool {
-    use ostree::glib::KeyFileError::{GroupNotFound, KeyNotFound};
-    error.matches(KeyNotFound) || error.matches(GroupNotFound)
 }

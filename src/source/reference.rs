@@ -29,6 +29,14 @@ impl SourceReference {
             Self::Fetched(reference) => reference.imgref.to_string(),
         }
     }
+
+    /// Who vouches for it. Nobody signs what is read here.
+    pub fn trust(&self) -> SignatureSource {
+        match self {
+            Self::Local(_) => SignatureSource::ContainerPolicyAllowInsecure,
+            Self::Fetched(reference) => reference.sigverify.clone(),
+        }
+    }
 }
 
 impl fmt::Display for SourceReference {

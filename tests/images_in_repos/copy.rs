@@ -88,18 +88,30 @@ fn under_another_name() {
     assert!(names.contains(&image_ref(target)) && names.contains(&our_ref(target)));
 }
 
+/// A repo may be its own destination: then the image gets another name.
+#[test]
+fn within_a_repo() {
+    let place = Place::new();
+    let source = place.import(&["base", "one"]);
+    let to = format!("--dest-repo={}", place.repo().display());
+    place.json("copy", &[&source, &to, "--target-imgref=oci:/again"]);
+    assert_eq!(place.commits("oci:/again"), place.commits(&source));
+    assert_eq!(place.refs("").len(), 6);
+    fsck(&place.repo());
+}
+
 /// What others pulled is not ours to keep.
 #[test]
 fn images_of_others_stay_theirs() {
     let place = Place::new();
     let source = place.import(&["base", "one"]);
     let image = place.resolve(&image_ref(&source)).unwrap();
-    let keep = format!("--add-metadata-string=ostree.importer.version=0.15.3");
+    let importer = "--add-metadata-string=ostree.importer.version=0.15.3";
     let foreign = place.ostree(&[
         "commit",
         "--orphan",
         &format!("--tree=ref={image}"),
-        &keep,
+        importer,
         &metadata(&place, &image, "ostree.manifest"),
         &metadata(&place, &image, "ostree.manifest-digest"),
     ]);

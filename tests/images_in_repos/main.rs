@@ -1,7 +1,11 @@
 //! The images of a repo: listed, told, removed, pruned and copied, beside what others left there.
 
+#[allow(dead_code, reason = "one test uses a part of it")]
+#[path = "../common/image.rs"]
+mod containerfile;
 mod copy;
 mod list;
+mod others;
 mod prune;
 mod remove;
 mod system;
@@ -11,6 +15,7 @@ mod support {
     pub mod command;
     pub mod layout;
     pub mod listing;
+    pub mod peers;
     pub mod schema;
 }
 

@@ -121,6 +121,34 @@ fn deployments_need_no_image_ref() {
     fsck(&place.repo());
 }
 
+#[test]
+fn a_deployment_without_a_ref_is_not_lost() {
+    let Some(system) = System::new() else { return };
+    let place = &system.0;
+    let deployed = place.import(&["base", "deployed"]);
+    system.deploy(&deployed, &format!("ostree-unverified-image:{deployed}"));
+    let commit = place.commits(&deployed).swap_remove(0);
+    place.json("remove", &[&deployed]);
+    for name in place.refs("ostree/") {
+        if place.resolve(&name).as_ref() == Some(&commit) {
+            place.ostree(&["refs", "--delete", &name]);
+        }
+    }
+    let prune = || {
+        let mut command = import_oci();
+        command.args(["prune", &system.sysroot()]).output().unwrap()
+    };
+    let output = prune();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors.contains("`ostree admin cleanup` writes"), "{errors}");
+    assert!(place.has(&format!("{commit}.commit")));
+    system.admin(&["cleanup"]);
+    assert_eq!(prune().status.code(), Some(0));
+    assert!(place.has(&format!("{commit}.commit")));
+    fsck(&place.repo());
+}
+
 /// Under the name of a deployment an update may wait that others pulled.
 #[test]
 fn updates_under_the_name_of_a_deployment_stay() {

@@ -21,6 +21,7 @@ pub struct Image {
     created: Option<String>,
     annotation: Option<String>,
     version: Option<String>,
+    history: bool,
 }
 
 impl Image {
@@ -53,6 +54,12 @@ impl Image {
         self
     }
 
+    /// An empty `history`, without which ostree-ext 0.15 reads no image.
+    pub fn history(mut self) -> Self {
+        self.history = true;
+        self
+    }
+
     /// Writes the layout to `directory`, which is made; the image as a source.
     pub fn write(&self, directory: &Path) -> String {
         let blobs = directory.join("blobs/sha256");
@@ -75,8 +82,9 @@ impl Image {
         let labels = self.version.as_ref().map_or_else(String::new, |version| {
             format!(r#""Labels":{{"org.opencontainers.image.version":"{version}"}}"#)
         });
+        let history = if self.history { r#""history":[],"# } else { "" };
         let config = format!(
-            r#"{{{created}"architecture":"amd64","os":"linux","config":{{{labels}}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
+            r#"{{{created}{history}"architecture":"amd64","os":"linux","config":{{{labels}}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
             join(diff_ids.collect())
         );
 

@@ -6,6 +6,7 @@ use regex_automata::nfa::thompson::pikevm::PikeVM;
 use serde_json::{Map, Value};
 
 const CHECK_V1: &str = include_str!("../../docs/check-v1.schema.json");
+const DEPLOY_V1: &str = include_str!("../../docs/deploy-v1.schema.json");
 const IMAGES_V1: &str = include_str!("../../docs/images-v1.schema.json");
 const IMPORT_V1: &str = include_str!("../../docs/import-v1.schema.json");
 
@@ -19,6 +20,11 @@ pub struct Schema(Value);
 /// The schema of what a check prints with `--json`.
 pub fn check_v1() -> Schema {
     Schema(serde_json::from_str(CHECK_V1).expect("the schema is JSON"))
+}
+
+/// The schema of what a deployment prints with `--json`.
+pub fn deploy_v1() -> Schema {
+    Schema(serde_json::from_str(DEPLOY_V1).expect("the schema is JSON"))
 }
 
 /// The schema of what `verb`, one of those on the images of a repo, prints with `--json`.

@@ -231,7 +231,7 @@ fn images_are_found_under_all_their_names() {
         ("oci:y".to_owned(), None),
         (String::new(), None),
     ] {
-        let leaving = of_references(&inventory, &[reference.clone()]);
+        let leaving = of_references(&inventory, std::slice::from_ref(&reference));
         let found = leaving.ok().map(|l| (l.images.len(), l.base_images.len()));
         assert_eq!(found, leave, "{reference}");
     }

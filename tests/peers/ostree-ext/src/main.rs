@@ -1,12 +1,15 @@
 //! What ostree-ext does, a command each.
 
 mod encapsulate;
+mod images;
+mod present;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str = "usage: ostree-ext-peer encapsulate REPO REF LAYOUT";
+const USAGE: &str =
+    "usage: ostree-ext-peer encapsulate REPO REF LAYOUT | images REPO | present REPO IMAGE";
 
 fn main() -> ExitCode {
     match run() {
@@ -28,6 +31,8 @@ fn run() -> Result<()> {
         ["encapsulate", repo, reference, layout] => {
             runtime.block_on(encapsulate::run(repo, reference, layout))
         }
+        ["images", repo] => images::run(repo),
+        ["present", repo, image] => runtime.block_on(present::run(repo, image)),
         _ => bail!(USAGE),
     }
 }

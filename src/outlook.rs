@@ -29,8 +29,12 @@ impl Outlook {
         shaping: Option<&str>,
         destination: &Destination,
     ) -> Result<Self> {
-        let mut unchanged = destination.find(repo, image, shaping)?.map(|(commit, _)| commit);
-        if let Some(commit) = unchanged && !destination.points_to(repo, commit)? {
+        let mut unchanged = destination
+            .find(repo, image, shaping)?
+            .map(|(commit, _)| commit);
+        if let Some(commit) = unchanged
+            && !destination.points_to(repo, commit)?
+        {
             unchanged = None;
         }
         let cache = Cache::new(repo);

@@ -12,6 +12,7 @@ mod leaving;
 mod list;
 mod remove;
 mod state;
+mod update;
 
 pub use copy::{Copied, copy};
 pub use find::find;
@@ -20,3 +21,4 @@ pub use leaving::Leaving;
 pub use list::{Listing, list};
 pub use remove::{Extent, PruneOptions, prune, remove};
 pub use state::{CachedUpdate, ImageState, of_commit, query};
+pub use update::remember_update;

@@ -8,6 +8,7 @@
 mod bodies;
 mod commit;
 mod deploy;
+mod detached;
 mod error;
 mod initramfs;
 mod lock;

@@ -135,7 +135,10 @@ fn a_system() {
     let origin = place.at(&format!("system/ostree/deploy/os/deploy/{commit}.0.origin"));
     let names = format!("ostree-unverified-image:oci:{}:v1", place.text("first"));
     let origin = fs::read_to_string(origin).unwrap();
-    assert_eq!(origin, format!("[origin]\ncontainer-image-reference={names}\n"));
+    assert_eq!(
+        origin,
+        format!("[origin]\ncontainer-image-reference={names}\n")
+    );
 
     // One that was pulled and never deployed.
     let repo = place.text("system/ostree/repo");
@@ -200,10 +203,17 @@ fn what_is_not_done_says_what_is() {
 fn what_would_not_boot_is_refused() {
     let Some(place) = Place::new() else { return };
     repo(&place.at("repo"), "archive");
-    let source = format!("ostree-unverified-image:{}", without_kernel(&place.at("layout")));
+    let source = format!(
+        "ostree-unverified-image:{}",
+        without_kernel(&place.at("layout"))
+    );
     let refused = output(&mut place.ostree(&["image", "pull", &place.text("repo"), &source]));
     assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).contains("no kernel"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("no kernel"),
+        "{}",
+        stderr(&refused)
+    );
     let refs = format!("--repo={}", place.text("repo"));
     assert_eq!(run(Command::new("ostree").args(["refs", &refs])), "");
 }

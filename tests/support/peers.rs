@@ -24,7 +24,7 @@ fn program(name: &str) -> Option<Command> {
     let built = BUILT.get_or_init(|| {
         let manifest = "tests/peers/ostree-ext/Cargo.toml";
         // The tests of all packages of the workspace come here.
-        let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+        let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
         let manifest = above
             .map(|directory| directory.join(manifest))
             .find(|manifest| manifest.exists())

@@ -3,7 +3,7 @@
 # The rule of this file: only deps, demo, test, vm-test and bench leave the tree or need root. They
 # install packages and keep the images they make under $XDG_CACHE_HOME/import-oci. All else works as
 # any user, needs no network beyond cargo's registry and no virtual machine, and writes to target/
-# alone (install: to DESTDIR and PREFIX).
+# alone (install and install-ostree-ext: to DESTDIR and PREFIX).
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help

@@ -1,4 +1,5 @@
 //! Programs made of other crates that do what we do, each a workspace below `tests/peers`.
+#![allow(dead_code, reason = "no test target uses all of it")]
 
 use std::path::Path;
 use std::process::Command;

@@ -3,7 +3,7 @@
 # The rule of this file: only deps, demo, test, vm-test and bench leave the tree or need root. They
 # install packages and keep the images they make under $XDG_CACHE_HOME/import-oci. All else works as
 # any user, needs no network beyond cargo's registry and no virtual machine, and writes to target/
-# alone (install: to DESTDIR and PREFIX).
+# alone (install and install-ostree-ext: to DESTDIR and PREFIX).
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -32,7 +32,7 @@ deps: ## install what the other targets need (apt or dnf; root or sudo)
 
 .PHONY: build
 build: ## build the release binary
-	@$(stage) build cargo build --release --locked
+	@$(stage) build cargo build --release --locked --package import-oci
 
 .PHONY: demo
 demo: deps build ## import a real image into a fresh repository and show the result
@@ -94,3 +94,8 @@ bench: deps build ## CPU, wall clock and memory against umoci and ostree, paired
 .PHONY: install
 install: build ## install the binary to DESTDIR and PREFIX
 	install -D -m 0755 $(binary) $(DESTDIR)$(PREFIX)/bin/import-oci
+
+.PHONY: install-ostree-ext
+install-ostree-ext: ## install `ostree container` besides, where neither bootc nor rpm-ostree has
+	@$(stage) "build of ostree-ext" cargo build --release --locked --package ostree-ext-shim
+	scripts/install-ostree-ext target/release/ostree-container "$(DESTDIR)" "$(PREFIX)"

@@ -59,19 +59,24 @@ impl<'r> Cache<'r> {
     /// # Errors
     /// The repo cannot be read. A record that cannot is none.
     pub fn find(&self, layer: &LayerDescriptor, store: u32) -> Result<Option<CachedLayer>> {
+        match self.commit(layer)? {
+            Some(commit) => self.load(commit, layer, store),
+            None => Ok(None),
+        }
+    }
+
+    /// The commit that stands for the layer, whose record was not looked at.
+    ///
+    /// # Errors
+    /// The repo cannot be read.
+    pub fn commit(&self, layer: &LayerDescriptor) -> Result<Option<Digest>> {
         let name = RefName::Blob(layer.digest).to_ref()?;
         if let Some(commit) = self.repo.resolve(&name)? {
             // Where somebody says that the blob is another layer, the blob itself must tell.
             let same = self.diff_id(commit)? == Some(layer.diff_id.to_string());
-            return match same {
-                true => self.load(commit, layer, store),
-                false => Ok(None),
-            };
+            return Ok(same.then_some(commit));
         }
-        match self.by_diff_id()?.get(&layer.diff_id.to_string()) {
-            Some(&commit) => self.load(commit, layer, store),
-            None => Ok(None),
-        }
+        Ok(self.by_diff_id()?.get(&layer.diff_id.to_string()).copied())
     }
 
     /// The commits of our layers.
@@ -114,13 +119,14 @@ impl<'r> Cache<'r> {
         Ok(found)
     }
 
-    /// Of which layer a commit of ours is.
+    /// For which layer a commit of ours stands.
     fn diff_id(&self, commit: Digest) -> Result<Option<String>> {
         let metadata = self.repo.commit_metadata(commit)?;
         Ok(metadata.and_then(|metadata| {
             let importer = metadata.text(metadata::IMPORTER_VERSION)?;
             let ours = importer == metadata::importer_version(metadata::FORMAT);
-            metadata.text(metadata::DIFF_ID).filter(|_| ours)
+            let stands = ours && metadata.has(metadata::LAYER);
+            metadata.text(metadata::DIFF_ID).filter(|_| stands)
         }))
     }
 

@@ -27,6 +27,18 @@ pub struct ImageCommit {
     pub signed: bool,
 }
 
+impl ImageCommit {
+    /// A commit that is there and that nothing was signed for.
+    pub fn unsigned(commit: Digest) -> Self {
+        Self {
+            commit,
+            base: None,
+            only_layer: None,
+            signed: false,
+        }
+    }
+}
+
 /// Writes the commit of an image whose tree was written, signed by all of `signers`.
 ///
 /// # Errors
@@ -71,12 +83,7 @@ pub fn present(
     signers: &Signers,
 ) -> Result<ImageCommit> {
     if signers.is_empty() && found.parent.is_none() {
-        return Ok(ImageCommit {
-            commit,
-            base: None,
-            only_layer: None,
-            signed: false,
-        });
+        return Ok(ImageCommit::unsigned(commit));
     }
     let text = CommitText::of_commit(found)
         .with_context(|| format!("the commit {} is none of an image", commit.hex()))?;

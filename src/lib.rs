@@ -29,6 +29,7 @@ pub mod metadata;
 pub mod object;
 pub mod options;
 pub mod outcome;
+pub mod outlook;
 pub mod packages;
 mod parallel;
 pub mod path;

@@ -11,6 +11,17 @@ pub enum Stage {
     Objects,
 }
 
+/// How far one layer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerStep {
+    /// It is about to be read.
+    Begun,
+    /// So many bytes more of its blob are read.
+    Read(u64),
+    /// It is read, and is what its image says.
+    Done,
+}
+
 /// Who wants to know. Called from many threads.
 pub trait Progress: Sync {
     /// `stage` begins; it will be done after `total` units.
@@ -21,6 +32,10 @@ pub trait Progress: Sync {
 
     /// The stage under way is done.
     fn end(&self);
+
+    /// A layer is so far: the one at this position of the manifest, of those that are read at once.
+    /// Few want to know.
+    fn layer(&self, _index: usize, _step: LayerStep) {}
 }
 
 /// Nobody wants to know.

@@ -44,6 +44,7 @@ const ARROW: &[&str] = &[
     "base_layer",
     "image_commit",
     "publish",
+    "outlook",
     "outcome",
     "import",
     "deploy",

@@ -66,6 +66,7 @@ pub fn run(args: &DeployArgs, output: OutputArgs) -> Result<ExitCode> {
         init: args.init,
         append: args.karg.clone(),
         delete: args.karg_delete.clone(),
+        arguments: None,
         retain: args.retain,
         stage: args.stage,
     };

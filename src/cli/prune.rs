@@ -42,6 +42,7 @@ pub fn run(args: &PruneArgs) -> Result<()> {
     let options = PruneOptions {
         undeployed: args.undeployed,
         dry_run: args.dry_run,
+        ..PruneOptions::default()
     };
     let (leaving, objects) = images::prune(&repo, sysroot.as_ref(), options)?;
     let pruned = Pruned {

@@ -32,6 +32,8 @@ pub struct DeployOptions {
     pub append: Vec<String>,
     /// Kernel arguments to delete before: `KEY` or `KEY=VALUE`.
     pub delete: Vec<String>,
+    /// All kernel arguments, where those of the deployment before do not count.
+    pub arguments: Option<Vec<String>>,
     /// Shall all earlier deployments of the stateroot stay?
     pub retain: bool,
     /// Shall the running system finish the deployment when it shuts down?
@@ -93,7 +95,10 @@ impl<'a> Place<'a> {
             options.init,
         )?;
         let before = lock.arguments_before(&stateroot.name);
-        let arguments = kernel_arguments(before.as_deref(), &options.delete, &options.append)?;
+        let arguments = match &options.arguments {
+            Some(all) => Some(all.clone()),
+            None => kernel_arguments(before.as_deref(), &options.delete, &options.append)?,
+        };
         Ok(Self {
             sysroot,
             lock,

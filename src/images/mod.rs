@@ -12,11 +12,13 @@ mod leaving;
 mod list;
 mod remove;
 mod state;
+mod update;
 
 pub use copy::{Copied, copy};
 pub use find::find;
 pub use history::{LayerHistory, history};
 pub use leaving::Leaving;
 pub use list::{Listing, list};
-pub use remove::{PruneOptions, prune, remove};
+pub use remove::{Extent, PruneOptions, prune, remove};
 pub use state::{CachedUpdate, ImageState, of_commit, query};
+pub use update::remember_update;

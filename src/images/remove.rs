@@ -25,9 +25,23 @@ pub fn remove(repo: &Repo, references: &[String], keep_layers: bool) -> Result<L
     Ok(leaving)
 }
 
+/// How far [`prune`] goes. Each does what those before it do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Extent {
+    /// Images leave.
+    Images,
+    /// So do the refs of layers that nothing needs.
+    Layers,
+    /// So do the objects of both.
+    #[default]
+    Objects,
+}
+
 /// How [`prune`] goes about it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PruneOptions {
+    /// How far does it go?
+    pub extent: Extent,
     /// Shall what was imported and never deployed leave, too?
     pub undeployed: bool,
     /// Shall nothing change?
@@ -56,17 +70,20 @@ pub fn prune(
     let deployed = Deployed::read(repo, &deployments)?;
     let judge_images = sysroot.is_some();
     let mut leaving = leaving::of_clean_up(&inventory, &deployed, judge_images, options.undeployed);
-    leaving::add_layers(&mut leaving, &inventory);
+    if options.extent >= Extent::Layers {
+        leaving::add_layers(&mut leaving, &inventory);
+    }
     check_refs(repo, &leaving, &deployments)?;
+    if !options.dry_run {
+        take_away(repo, &leaving)?;
+    }
     let objects = match options.dry_run {
+        _ if options.extent < Extent::Objects => PrunedObjects::default(),
         true => {
             let gone: HashSet<_> = leaving.refs().map(|(name, _)| &**name).collect();
             repo.count_prunable(&gone)?
         }
-        false => {
-            take_away(repo, &leaving)?;
-            repo.prune_objects()?
-        }
+        false => repo.prune_objects()?,
     };
     Ok((leaving, objects))
 }

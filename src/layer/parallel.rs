@@ -11,7 +11,7 @@ use ostree::gio::prelude::*;
 use super::{Layer, Limits, is_foreign, read};
 use crate::bodies::Spool;
 use crate::parallel;
-use crate::progress::{Progress, Stage};
+use crate::progress::{LayerStep, Progress, Stage};
 use crate::source::{ImageSource, LayerDescriptor};
 
 /// Reads and verifies `layers`, some at a time, the largest first. The bodies of each lie in a spool
@@ -32,6 +32,7 @@ pub fn read_all(
     let workers = vec![(); threads.get().min(layers.len())];
     let read = parallel::map(workers, &order, |(), index, cancellable| {
         let layer = &layers[index];
+        progress.layer(layer.index, LayerStep::Begun);
         let blob = Watched {
             blob: source.open_layer(layer).with_context(|| {
                 match is_foreign(&layer.media_type) {
@@ -41,12 +42,15 @@ pub fn read_all(
             })?,
             cancellable,
             progress,
+            index: layer.index,
             announced: layer.size,
         };
         let store = u32::try_from(layer.index).context("too many layers")?;
         let mut spool = Spool::new(store, directory)?;
         let read = read(layer, blob, &mut spool, &Limits::default())?;
-        Ok((read, spool.seal().with_context(|| layer.to_string())?))
+        let spool = spool.seal().with_context(|| layer.to_string())?;
+        progress.layer(layer.index, LayerStep::Done);
+        Ok((read, spool))
     });
     progress.end();
     read
@@ -63,6 +67,8 @@ struct Watched<'a, R> {
     blob: R,
     cancellable: &'a gio::Cancellable,
     progress: &'a dyn Progress,
+    /// The position of its layer.
+    index: usize,
     /// How many bytes of it are still counted on: an unpacked layer has more than its blob.
     announced: u64,
 }
@@ -76,6 +82,7 @@ impl<R: Read> Read for Watched<'_, R> {
         let counted = self.announced.min(n as u64);
         self.announced -= counted;
         self.progress.advance(counted);
+        self.progress.layer(self.index, LayerStep::Read(counted));
         Ok(n)
     }
 }

@@ -8,6 +8,7 @@
 mod bodies;
 mod commit;
 mod deploy;
+mod detached;
 mod error;
 mod initramfs;
 mod lock;
@@ -28,6 +29,7 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail};
 use ostree::gio;
+use ostree::gio::prelude::*;
 
 pub use bodies::{RepoBodies, StoredObject};
 pub use commit::{CommitObject, CommitSpec, TreeRoot};
@@ -110,12 +112,22 @@ impl Repo {
                 anyhow::Error::new(error).context(format!("opening the repo {}", path.display()))
             }
         })?;
+        Self::of_open(inner, path.to_owned())
+    }
+
+    /// The repo that `inner` has open. Whether it can be written to will turn out.
+    ///
+    /// # Errors
+    /// [`RepoError::UnsupportedMode`].
+    pub fn of_handle(inner: ostree::Repo) -> Result<Self> {
+        // Of one that was opened by a descriptor libostree gives the path of that in /proc.
+        let path = inner.path().path().unwrap_or_default();
+        Self::of_open(inner, path)
+    }
+
+    fn of_open(inner: ostree::Repo, path: PathBuf) -> Result<Self> {
         let mode = configured_mode(&inner).with_context(|| path.display().to_string())?;
-        Ok(Self {
-            inner,
-            path: path.to_owned(),
-            mode,
-        })
+        Ok(Self { inner, path, mode })
     }
 
     /// Makes a repo at `path`, whose parent must exist, and opens it. A repo of the same mode that

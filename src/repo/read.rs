@@ -24,6 +24,11 @@ pub struct CommitMetadata {
 }
 
 impl CommitMetadata {
+    /// Is there such a key?
+    pub fn has(&self, key: &str) -> bool {
+        VariantDict::new(Some(&self.dictionary)).contains(key)
+    }
+
     /// A text (`s`); `None` if the key is missing or of another type.
     pub fn text(&self, key: &str) -> Option<String> {
         VariantDict::new(Some(&self.dictionary)).lookup(key).ok()?

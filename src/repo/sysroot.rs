@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use ostree::gio;
+use ostree::gio::prelude::*;
 
 use crate::contract::Origin;
 use crate::digest::Digest;
@@ -14,6 +15,8 @@ use crate::digest::Digest;
 pub struct Sysroot {
     inner: ostree::Sysroot,
     path: PathBuf,
+    /// Does somebody else hold its lock for us?
+    locked: bool,
 }
 
 /// One root that can be booted, or will be.
@@ -62,6 +65,16 @@ impl Sysroot {
         Self {
             inner: ostree::Sysroot::new(Some(&gio::File::for_path(path))),
             path: path.to_owned(),
+            locked: false,
+        }
+    }
+
+    /// The system that `inner` has loaded, for somebody who holds its lock.
+    pub fn of_locked(inner: ostree::Sysroot) -> Self {
+        Self {
+            path: inner.path().path().unwrap_or_default(),
+            inner,
+            locked: true,
         }
     }
 
@@ -80,9 +93,11 @@ impl Sysroot {
     /// # Errors
     /// The system cannot be written to.
     pub fn lock(&self) -> Result<SysrootLock<'_>> {
-        self.inner
-            .lock()
-            .with_context(|| format!("locking the system {}", self.path.display()))?;
+        if !self.locked {
+            self.inner
+                .lock()
+                .with_context(|| format!("locking the system {}", self.path.display()))?;
+        }
         let lock = SysrootLock(self);
         self.load()?;
         Ok(lock)
@@ -154,7 +169,9 @@ impl fmt::Debug for Sysroot {
 
 impl Drop for SysrootLock<'_> {
     fn drop(&mut self) {
-        self.0.inner.unlock();
+        if !self.0.locked {
+            self.0.inner.unlock();
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod platform;
 mod proxy;
 mod recognise;
 mod reference;
+mod resolved;
 mod rootfs;
 mod rootfs_bodies;
 
@@ -33,6 +34,7 @@ use self::proxy::ProxySource;
 use self::recognise::recognise;
 use self::reference::Named;
 pub use self::reference::{ImageSelector, LocalReference, SourceReference, Transport};
+pub use self::resolved::ResolvedSource;
 pub use self::rootfs::{RootfsSource, UnpackedRoot};
 pub use self::rootfs_bodies::RootfsBodies;
 use crate::digest::Digest;

@@ -13,4 +13,5 @@ type Case = (&'static str, fn(&Lab) -> Result<()>);
 pub const CASES: &[Case] = &[
     ("trixie_enforcing_cold", trixie::enforcing_cold),
     ("trixie_after_update", trixie::after_update),
+    ("var_kept", trixie::var_kept),
 ];

@@ -27,6 +27,9 @@ const TEST_ARGUMENTS: &str =
 /// Where the disks lie that cases copy.
 const DISKS: &str = "disks";
 
+/// Where the logs of their imports lie.
+const SYSTEMS: &str = "systems";
+
 /// One case while it runs.
 #[derive(Debug)]
 pub struct Lab {
@@ -51,6 +54,16 @@ impl Lab {
     pub fn first_release(&self, system: &System) -> Result<(Disk, String)> {
         let (disk, commit) = first_release(system)?;
         Ok((disk.copy(self.file("disk.img"))?, commit))
+    }
+
+    /// What the import of the first release of a system said.
+    pub fn first_import(&self, system: &System) -> Result<String> {
+        first_release(system)?;
+        let log = output()?
+            .join(SYSTEMS)
+            .join(system.name)
+            .join("import-1.log");
+        fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))
     }
 
     /// Imports a release into the repository of a disk, at the branch of its name, and returns the commit.
@@ -163,7 +176,7 @@ pub fn remove_disks() {
 }
 
 fn make_first_release(system: &System) -> Result<(PathBuf, String)> {
-    let directory = fresh(&output()?.join("systems").join(system.name))?;
+    let directory = fresh(&output()?.join(SYSTEMS).join(system.name))?;
     let disks = output()?.join(DISKS);
     fs::create_dir_all(&disks)?;
     let disk = Disk::create(disks.join(system.name).with_extension("img"))?;

@@ -1,5 +1,6 @@
 //! The cases, by name.
 
+mod no_policy;
 mod trixie;
 
 use anyhow::Result;
@@ -14,4 +15,5 @@ pub const CASES: &[Case] = &[
     ("trixie_enforcing_cold", trixie::enforcing_cold),
     ("trixie_after_update", trixie::after_update),
     ("var_kept", trixie::var_kept),
+    ("no_policy", no_policy::cold),
 ];

@@ -20,9 +20,15 @@ use crate::system::System;
 /// The name of the state root of all guests.
 pub const STATEROOT: &str = "debian";
 
-/// What only the test wants of the kernel: speed, and no denial left out of its log.
-const TEST_ARGUMENTS: &str =
-    "mitigations=off sysctl.kernel.printk_ratelimit=0 audit_backlog_limit=8192";
+/// What only the test wants of the kernel: speed, no denial left out of its log, patience with the timer
+/// of a busy machine, and an end that QEMU sees where it panics.
+const TEST_ARGUMENTS: &[&str] = &[
+    "mitigations=off",
+    "sysctl.kernel.printk_ratelimit=0",
+    "audit_backlog_limit=8192",
+    "no_timer_check",
+    "panic=-1",
+];
 
 /// Where the disks lie that cases copy.
 const DISKS: &str = "disks";
@@ -93,7 +99,7 @@ impl Lab {
             kernel,
             loader: Loader::Qemu {
                 initramfs,
-                arguments: format!("{} {TEST_ARGUMENTS}", entry.arguments),
+                arguments: entry.arguments,
             },
             disk: disk.file.clone(),
             serial: self.file(&format!("{name}.serial.log")),
@@ -186,7 +192,7 @@ fn make_first_release(system: &System) -> Result<(PathBuf, String)> {
     let branch = system.branch("1");
     mounted.create_system_root(&branch, STATEROOT)?;
     let root = format!("root=LABEL={LABEL}");
-    let arguments = [&[root.as_str()], system.arguments].concat();
+    let arguments = [&[root.as_str()], system.arguments, TEST_ARGUMENTS].concat();
     mounted.deploy(&branch, STATEROOT, &arguments)?;
     if system.has_policy {
         mounted.label_system_root(STATEROOT)?;

@@ -1,5 +1,6 @@
 //! The cases, by name.
 
+mod derived;
 mod no_policy;
 mod trixie;
 
@@ -16,4 +17,5 @@ pub const CASES: &[Case] = &[
     ("trixie_after_update", trixie::after_update),
     ("var_kept", trixie::var_kept),
     ("no_policy", no_policy::cold),
+    ("derived", derived::derived),
 ];

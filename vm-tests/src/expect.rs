@@ -28,7 +28,7 @@ pub struct Expectations {
     /// Commands for the shell of the guest, and what each prints.
     pub answers: Vec<(&'static str, String)>,
     /// Denials that no image can avoid.
-    pub known_denials: &'static [KnownDenial],
+    pub known_denials: Vec<KnownDenial>,
     /// Files that a program of the guest labels otherwise than its policy says.
     pub known_labels: &'static [KnownLabel],
 }
@@ -322,7 +322,7 @@ mod tests {
                 ("/etc/deleted", Expected::Absent),
             ],
             answers: Vec::new(),
-            known_denials: &[KNOWN],
+            known_denials: vec![KNOWN],
             known_labels: &[KnownLabel {
                 path: "/var/.ostree-selabeled",
                 reason: "test",

@@ -17,5 +17,6 @@ pub const CASES: &[Case] = &[
     ("trixie_after_update", trixie::after_update),
     ("var_kept", trixie::var_kept),
     ("no_policy", no_policy::cold),
+    ("systemd_boot", no_policy::systemd_boot),
     ("derived", derived::derived),
 ];

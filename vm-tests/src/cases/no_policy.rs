@@ -47,7 +47,7 @@ fn expectations(commit: String) -> Expectations {
             ("cat /var/lib/kept/state", "state\n".to_owned()),
             ("stat -c %U:%G /var/lib/kept", "games:adm\n".to_owned()),
         ],
-        known_denials: &[],
+        known_denials: Vec::new(),
         known_labels: &[],
     }
 }
@@ -77,7 +77,7 @@ pub fn systemd_boot(lab: &Lab) -> Result<()> {
         ("cat /usr/share/release", "2\n".to_owned()),
         ("cat /sys/firmware/efi/fw_platform_size", "64\n".to_owned()),
         (
-            "tail -c +5 /sys/firmware/efi/efivars/LoaderInfo-* | tr -d '\\000' | cut -d ' ' -f 1",
+            "cat /sys/firmware/efi/efivars/LoaderInfo-* | tail -c +5 | tr -d '\\000' | cut -d ' ' -f 1",
             "systemd-boot\n".to_owned(),
         ),
     ]);

@@ -119,7 +119,7 @@ pub fn expectations(commit: String) -> Expectations {
             ("/var/home", Expected::Type("home_root_t")),
         ],
         answers: Vec::new(),
-        known_denials: KNOWN_DENIALS,
+        known_denials: KNOWN_DENIALS.to_vec(),
         known_labels: KNOWN_LABELS,
     }
 }

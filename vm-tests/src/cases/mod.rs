@@ -1,5 +1,6 @@
 //! The cases, by name.
 
+mod composefs;
 mod derived;
 mod no_policy;
 mod trixie;
@@ -19,4 +20,5 @@ pub const CASES: &[Case] = &[
     ("no_policy", no_policy::cold),
     ("systemd_boot", no_policy::systemd_boot),
     ("derived", derived::derived),
+    ("composefs", composefs::composefs),
 ];

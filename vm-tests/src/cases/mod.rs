@@ -4,6 +4,7 @@ mod composefs;
 mod derived;
 mod no_policy;
 mod trixie;
+mod wrecked;
 
 use anyhow::Result;
 
@@ -19,6 +20,8 @@ pub const CASES: &[Case] = &[
     ("var_kept", trixie::var_kept),
     ("no_policy", no_policy::cold),
     ("systemd_boot", no_policy::systemd_boot),
+    ("rpm_database", wrecked::rpm),
+    ("wrecked", wrecked::wrecked),
     ("derived", derived::derived),
     ("composefs", composefs::composefs),
 ];

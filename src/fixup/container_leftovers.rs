@@ -78,6 +78,13 @@ const RPM_DATABASES: &[&str] = &["var/lib/rpm", "usr/lib/sysimage/rpm", "usr/sha
 /// The locks in it.
 const RPM_LOCKS: &[&str] = &[".rpm.lock", ".dbenv.lock", "__db.*"];
 
+/// How a database of SQLite begins, and where it says how to write and to read it: by a write-ahead log or by
+/// a rollback journal.
+const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
+const SQLITE_VERSIONS: usize = 18;
+const WRITE_AHEAD: [u8; 2] = [2, 2];
+const ROLLBACK: [u8; 2] = [1, 1];
+
 /// What a builder mounts files of its own over, and leaves empty.
 const MOUNT_POINTS: &[&str] = &["etc/resolv.conf", "etc/hostname", "etc/hosts"];
 
@@ -120,7 +127,7 @@ impl Fixup for ContainerLeftovers {
             self.drop_files(image, pattern, |_, size| size == 0, why, report);
         }
         for directory in RPM_DATABASES {
-            self.clean_rpm_database(image, directory, report);
+            self.clean_rpm_database(image, directory, report)?;
         }
         self.empty_machine_id(image, report)?;
         self.clean_hosts(image, report)?;
@@ -154,7 +161,12 @@ impl ContainerLeftovers {
 
     /// Locks go; what SQLite keeps beside the database, too, unless changes are in it that are not yet in the
     /// database.
-    fn clean_rpm_database(&self, image: &mut Image, directory: &str, report: &mut Report) {
+    fn clean_rpm_database(
+        &self,
+        image: &mut Image,
+        directory: &str,
+        report: &mut Report,
+    ) -> Result<()> {
         for lock in RPM_LOCKS {
             let pattern = format!("{directory}/{lock}");
             self.drop_files(image, &pattern, |_, _| true, "lock of RPM", report);
@@ -164,12 +176,43 @@ impl ContainerLeftovers {
             .into_iter()
             .any(|(_, id)| !matches!(image.tree.inode(id).content, Content::File { size: 0, .. }));
         if pending {
-            return;
+            return Ok(());
         }
         for pattern in [log, format!("{directory}/rpmdb.sqlite-shm")] {
             let why = "working file of SQLite without content";
             self.drop_files(image, &pattern, |_, _| true, why, report);
         }
+        self.end_write_ahead_mode(image, &format!("{directory}/rpmdb.sqlite"), report)
+    }
+
+    /// A database in that mode is read only with its working files, or where SQLite can make them, which it
+    /// cannot below `/usr` of a host. Whoever writes to the database chooses the mode anew.
+    fn end_write_ahead_mode(
+        &self,
+        image: &mut Image,
+        database: &str,
+        report: &mut Report,
+    ) -> Result<()> {
+        for (path, id) in find(&image.tree, database) {
+            let Content::File { body, size } = image.tree.inode(id).content else {
+                continue;
+            };
+            let mut header = [0; SQLITE_MAGIC.len() + 4];
+            let read = image.bodies.read_at(body, 0, &mut header);
+            let read = read.with_context(|| path.to_string())?;
+            let versions = SQLITE_VERSIONS..SQLITE_VERSIONS + WRITE_AHEAD.len();
+            if read < header.len()
+                || !header.starts_with(SQLITE_MAGIC)
+                || header[versions] != WRITE_AHEAD
+            {
+                continue;
+            }
+            let body = image.bodies.patch(body, SQLITE_VERSIONS as u64, &ROLLBACK);
+            image.tree.inode_mut(id).content = Content::File { body, size };
+            let detail = "the write-ahead mode of SQLite ended: in it nothing reads the database where /usr is read-only";
+            report.note(self.name(), Action::Changed, &path, detail);
+        }
+        Ok(())
     }
 
     /// An empty one is filled at the first boot and kept. `uninitialized` says that the first boot is to

@@ -104,6 +104,11 @@ impl MountedDisk {
         self.path().join("ostree/repo")
     }
 
+    /// The boot directory of the system root.
+    pub fn boot(&self) -> PathBuf {
+        self.path().join("boot")
+    }
+
     /// Makes an empty repository, for the image whose ostree will make the rest of the system root.
     ///
     /// # Errors
@@ -147,10 +152,7 @@ impl MountedDisk {
                 .iter()
                 .map(|argument| format!("--karg={argument}")),
         );
-        run(deploy.arg(branch))?;
-        drop(chroot);
-        self.label_system_root(stateroot)
-            .context("labelling the system root")
+        run(deploy.arg(branch)).map(drop)
     }
 
     /// Gives the system root around the deployments the labels that an installer gives it, which runs
@@ -158,7 +160,10 @@ impl MountedDisk {
     ///
     /// The kernels in `/boot` are other names of objects of the repository, whose labels are part of
     /// their checksums: what has several names stays as it is.
-    fn label_system_root(&self, stateroot: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// A label cannot be written.
+    pub fn label_system_root(&self, stateroot: &str) -> Result<()> {
         label(self.path(), "root_t")?;
         let stateroot = format!("ostree/deploy/{stateroot}");
         for directory in [
@@ -170,7 +175,7 @@ impl MountedDisk {
         ] {
             label(&self.path().join(directory), "usr_t")?;
         }
-        label_tree(&self.path().join("boot"), "boot_t")
+        label_tree(&self.boot(), "boot_t")
     }
 
     /// What the bootloader would start: the entry with the highest version.
@@ -179,7 +184,7 @@ impl MountedDisk {
     /// There is none, or it lacks a line.
     pub fn boot_entry(&self) -> Result<BootEntry> {
         let mut entries = Vec::new();
-        for file in fs::read_dir(self.path().join("boot/loader/entries"))? {
+        for file in fs::read_dir(self.boot().join("loader/entries"))? {
             entries.push(fs::read_to_string(file?.path())?);
         }
         newest(&entries).context("no boot loader entry is whole")
@@ -191,7 +196,7 @@ impl MountedDisk {
     /// They are not there, or cannot be written.
     pub fn copy_kernel(&self, entry: &BootEntry, kernel: &Path, initramfs: &Path) -> Result<()> {
         for (from, to) in [(&entry.kernel, kernel), (&entry.initramfs, initramfs)] {
-            let from = self.path().join("boot").join(from.trim_start_matches('/'));
+            let from = self.boot().join(from.trim_start_matches('/'));
             fs::copy(&from, to).with_context(|| format!("copying {}", from.display()))?;
         }
         Ok(())

@@ -11,10 +11,14 @@ use crate::report::{FileState, Mount, Report};
 /// What a test expects of a guest. What holds of every guest is not said here.
 #[derive(Debug, Clone, Default)]
 pub struct Expectations {
+    /// What the guest does with SELinux.
+    pub security: Security,
     /// The commit that the guest runs.
     pub commit: String,
     /// The commit that a user would roll back to, if there is one.
     pub rollback: Option<String>,
+    /// How its root is mounted.
+    pub root: Root,
     /// The name of the state root, which holds `/var`.
     pub stateroot: &'static str,
     /// Units that run.
@@ -24,9 +28,29 @@ pub struct Expectations {
     /// Commands for the shell of the guest, and what each prints.
     pub answers: Vec<(&'static str, String)>,
     /// Denials that no image can avoid.
-    pub known_denials: &'static [KnownDenial],
+    pub known_denials: Vec<KnownDenial>,
     /// Files that a program of the guest labels otherwise than its policy says.
     pub known_labels: &'static [KnownLabel],
+}
+
+/// What a guest does with SELinux.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Security {
+    /// It enforces the policy of its image.
+    #[default]
+    Enforcing,
+    /// Its image has no policy, and nothing in it has a label.
+    NoPolicy,
+}
+
+/// How the root of a guest is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Root {
+    /// The directory of the deployment, with `/usr` mounted over itself and read-only.
+    #[default]
+    Directory,
+    /// An overlay by composefs, which is read-only as a whole.
+    Composefs,
 }
 
 /// What is expected of a path.
@@ -36,6 +60,8 @@ pub enum Expected {
     Absent,
     /// Its label has this type.
     Type(&'static str),
+    /// It has no label.
+    Unlabelled,
     /// Its mode is this.
     Mode(u32),
     /// It has these capabilities, as `getcap` prints them.
@@ -95,10 +121,14 @@ pub fn judge(report: &Report, expected: &Expectations) -> Vec<String> {
 }
 
 fn security(report: &Report, expected: &Expectations, wrong: &mut Vec<String>) {
-    if report.selinux != "enforcing" {
+    let mode = match expected.security {
+        Security::Enforcing => "enforcing",
+        Security::NoPolicy => "disabled",
+    };
+    if report.selinux != mode {
         wrong.push(format!("SELinux is {}", report.selinux));
     }
-    if type_of(&report.agent_label) != "unconfined_t" {
+    if expected.security == Security::Enforcing && type_of(&report.agent_label) != "unconfined_t" {
         let label = &report.agent_label;
         wrong.push(format!(
             "the agent ran as {label}, so its report may miss things"
@@ -177,22 +207,34 @@ fn mounts(report: &Report, expected: &Expectations, wrong: &mut Vec<String>) {
     // What is mounted last over a directory is what one sees there.
     let seen = |target: &str| report.mounts.iter().rfind(|mount| mount.target == target);
 
-    let root = seen("/")
-        .map(|mount| mount.root.as_str())
-        .unwrap_or_default();
-    if !root.starts_with(&deployment) {
-        wrong.push(format!(
-            "/ is {root}, not the deployment of {}",
-            expected.commit
-        ));
-    }
-    let of_disk = [
-        ("/etc", format!("{root}/etc"), "rw"),
-        ("/usr", format!("{root}/usr"), "ro"),
+    let root = seen("/").cloned().unwrap_or_default();
+    let (etc, mut of_disk) = match expected.root {
+        Root::Directory => {
+            if !root.root.starts_with(&deployment) {
+                wrong.push(format!(
+                    "/ is {}, not the deployment of {}",
+                    root.root, expected.commit
+                ));
+            }
+            let usr = ("/usr", format!("{}/usr", root.root), "ro");
+            (format!("{}/etc", root.root), vec![usr])
+        }
+        Root::Composefs => {
+            if root.kind != "overlay" || !root.options.iter().any(|option| option == "ro") {
+                wrong.push(format!(
+                    "/ is {} with {:?}, not a read-only overlay",
+                    root.kind, root.options
+                ));
+            }
+            (format!("{deployment}0/etc"), Vec::new())
+        }
+    };
+    of_disk.extend([
+        ("/etc", etc, "rw"),
         ("/var", format!("{stateroot}/var"), "rw"),
         ("/sysroot", "/".to_owned(), "ro"),
         ("/boot", "/boot".to_owned(), ""),
-    ];
+    ]);
     for (target, directory, access) in of_disk {
         let Some(Mount { root, options, .. }) = seen(target) else {
             wrong.push(format!("{target} is no mount"));
@@ -225,6 +267,11 @@ fn files(
                 let label = state.label.as_deref().unwrap_or("no label");
                 if type_of(label) != expected {
                     wrong.push(format!("{path} has {label}, not {expected}"));
+                }
+            }
+            Expected::Unlabelled => {
+                if let Some(label) = &state.label {
+                    wrong.push(format!("{path} has {label}, not no label"));
                 }
             }
             Expected::Mode(expected) => {
@@ -262,8 +309,10 @@ mod tests {
 
     fn expectations() -> Expectations {
         Expectations {
+            security: Security::Enforcing,
             commit: "ab".to_owned(),
             rollback: None,
+            root: Root::Directory,
             stateroot: "debian",
             active: &["auditd.service"],
             files: vec![
@@ -273,7 +322,7 @@ mod tests {
                 ("/etc/deleted", Expected::Absent),
             ],
             answers: Vec::new(),
-            known_denials: &[KNOWN],
+            known_denials: vec![KNOWN],
             known_labels: &[KnownLabel {
                 path: "/var/.ostree-selabeled",
                 reason: "test",
@@ -368,6 +417,28 @@ mod tests {
         assert_eq!(
             complaint(|report| report.mounts.push(over)),
             "/var is /, not /ostree/deploy/debian/var"
+        );
+    }
+
+    #[test]
+    fn a_root_by_composefs_is_a_read_only_overlay() {
+        let mut expected = expectations();
+        expected.root = Root::Composefs;
+        assert_eq!(
+            judge(&report(), &expected),
+            ["/ is ext4 with [\"rw\"], not a read-only overlay"]
+        );
+        let mut overlay = report();
+        overlay.mounts.remove(2);
+        overlay.mounts[0] = Mount {
+            kind: "overlay".to_owned(),
+            ..mount("/", "/", "ro")
+        };
+        assert_eq!(judge(&overlay, &expected), [] as [&str; 0]);
+        overlay.mounts[1].root = "/etc".to_owned();
+        assert_eq!(
+            judge(&overlay, &expected),
+            ["/etc is /etc, not /ostree/deploy/debian/deploy/ab.0/etc"]
         );
     }
 
@@ -475,6 +546,27 @@ mod tests {
             complaint(|report| report.agent_label = "system_u:system_r:initrc_t:s0".to_owned()),
             "the agent ran as system_u:system_r:initrc_t:s0, so its report may miss things"
         );
+    }
+
+    #[test]
+    fn without_a_policy_nothing_enforces_or_has_a_label() {
+        let mut expected = expectations();
+        expected.security = Security::NoPolicy;
+        expected.files = vec![("/etc/shadow", Expected::Unlabelled)];
+        assert_eq!(
+            judge(&report(), &expected),
+            [
+                "SELinux is enforcing",
+                "/etc/shadow has system_u:object_r:shadow_t:s0, not no label",
+            ]
+        );
+        let mut unlabelled = report();
+        unlabelled.selinux = "disabled".to_owned();
+        unlabelled.agent_label.clear();
+        unlabelled
+            .files
+            .insert("/etc/shadow".to_owned(), Some(FileState::default()));
+        assert_eq!(judge(&unlabelled, &expected), [] as [&str; 0]);
     }
 
     #[test]

@@ -16,18 +16,24 @@ use crate::command::{command, run};
 /// Changes when an image of the same recipe and base would be another.
 const FORMAT: &str = "1";
 
-/// The tag of the base image.
-const BASE_TAG: &str = "v1";
+/// An image in an OCI layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tagged {
+    /// The directory of the layout.
+    pub layout: PathBuf,
+    /// The tag of the image in it.
+    pub tag: String,
+}
 
-/// The directory of an OCI layout with an image for each release of a recipe, on top of `base`, another
-/// layout. Builds it if `cache` has none.
+/// The directory of an OCI layout with an image for each release of a recipe, on top of `base`. Builds
+/// it if `cache` has none.
 ///
 /// # Errors
 /// A script of the recipe fails, or umoci does, or the cache cannot be written.
-pub fn build(recipe: &Path, base: &Path, cache: &Path) -> Result<PathBuf> {
+pub fn build(recipe: &Path, base: &Tagged, cache: &Path) -> Result<PathBuf> {
     let name = recipe.file_name().context("a recipe has a name")?.display();
     let scripts = scripts(recipe)?;
-    let layout = cache.join(format!("vm-{name}-{}", key(&scripts, base)));
+    let layout = cache.join(format!("vm-{name}-{}", key(&scripts, &base.layout)));
     fs::create_dir_all(cache)?;
     let lock = File::create(cache.join(".lock-vm"))?;
     lock.lock()?; // until it is closed
@@ -38,11 +44,22 @@ pub fn build(recipe: &Path, base: &Path, cache: &Path) -> Result<PathBuf> {
         .prefix(".build-vm-")
         .tempdir_in(cache)?;
     let built = work.path().join("layout");
-    run(command(["cp", "--recursive"]).arg(base).arg(&built))?;
+    run(command(["cp", "--recursive"]).arg(&base.layout).arg(&built))?;
     let names: Vec<_> = scripts.iter().map(|(name, _)| name.as_str()).collect();
-    build_layers(&names, recipe, work.path())?;
+    build_layers(&names, recipe, &base.tag, work.path())?;
     fs::rename(&built, &layout)?;
     Ok(layout)
+}
+
+/// The names of all releases of a recipe.
+///
+/// # Errors
+/// The recipe cannot be read.
+pub fn releases(recipe: &Path) -> Result<Vec<String>> {
+    let names = scripts(recipe)?.into_iter().map(|(name, _)| name);
+    Ok(names
+        .filter_map(|name| name.strip_prefix("release-").map(str::to_owned))
+        .collect())
 }
 
 /// The scripts and other files of a recipe, in the order in which they run.
@@ -74,7 +91,7 @@ fn key(scripts: &[(String, Vec<u8>)], base: &Path) -> String {
     hex::encode(&hash.finalize()[..8])
 }
 
-fn build_layers(names: &[&str], recipe: &Path, work: &Path) -> Result<()> {
+fn build_layers(names: &[&str], recipe: &Path, base: &str, work: &Path) -> Result<()> {
     let tag = |tag: &str| format!("{}:{tag}", work.join("layout").display());
     let bundle = work.join("bundle");
     let layer = |from: &str, script: &str, to: &str| -> Result<()> {
@@ -84,7 +101,7 @@ fn build_layers(names: &[&str], recipe: &Path, work: &Path) -> Result<()> {
         fs::remove_dir_all(&bundle)?;
         Ok(())
     };
-    let mut below = BASE_TAG.to_owned();
+    let mut below = base.to_owned();
     for script in names.iter().filter(|name| name.starts_with("base-")) {
         layer(&below, script, script).with_context(|| format!("running {script}"))?;
         below = (*script).to_owned();

@@ -1,35 +1,40 @@
 //! What every case needs: where things lie, and a system to start from.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use vm_tests::command::{command, run, run_logged};
+use vm_tests::checked::Checked;
+use vm_tests::command::run_logged;
 use vm_tests::disk::{Disk, LABEL, MountedDisk};
+use vm_tests::esp;
 use vm_tests::expect::{self, Expectations};
-use vm_tests::image;
-use vm_tests::machine::{Machine, Parts};
+use vm_tests::machine::{Loader, Machine, Parts};
 use vm_tests::page::Page;
-use vm_tests::report::Report;
+
+use crate::system::System;
 
 /// The name of the state root of all guests.
 pub const STATEROOT: &str = "debian";
 
-/// What a user of Debian's SELinux policy starts the kernel with. Debian's kernel would take AppArmor,
-/// and the policy comes in permissive mode.
-const ARGUMENTS: &[&str] = &[
-    "rw",
-    "console=ttyS0",
-    "security=selinux",
-    "selinux=1",
-    "enforcing=1",
+/// What only the test wants of the kernel: speed, no denial left out of its log, patience with the timer
+/// of a busy machine, and an end that QEMU sees where it panics.
+const TEST_ARGUMENTS: &[&str] = &[
+    "mitigations=off",
+    "sysctl.kernel.printk_ratelimit=0",
+    "audit_backlog_limit=8192",
+    "no_timer_check",
+    "panic=-1",
 ];
 
-/// What only the test wants of the kernel: speed, and no denial left out of its log.
-const TEST_ARGUMENTS: &str =
-    "mitigations=off sysctl.kernel.printk_ratelimit=0 audit_backlog_limit=8192";
+/// Where the disks lie that cases copy.
+const DISKS: &str = "disks";
+
+/// Where the logs of their imports lie.
+const SYSTEMS: &str = "systems";
 
 /// One case while it runs.
 #[derive(Debug)]
@@ -44,50 +49,90 @@ pub fn run_case(name: &'static str, case: fn(&Lab) -> Result<()>) -> Result<()> 
     let directory = fresh(&output()?.join(name))?;
     let lab = Lab { name, directory };
     let result = case(&lab);
-    for bulky in ["disk.img", "kernel", "initramfs"] {
+    for bulky in ["disk.img", "esp.img", "kernel", "initramfs"] {
         fs::remove_file(lab.directory.join(bulky)).ok();
     }
     result
 }
 
 impl Lab {
-    /// A disk with a first release deployed, and the commit of that.
-    pub fn first_release(&self) -> Result<(Disk, String)> {
-        let first = first_release()?;
-        let disk = first.disk.copy(self.directory.join("disk.img"))?;
-        Ok((disk, first.commit.clone()))
+    /// A disk with the first release of a system deployed, and the commit of that.
+    pub fn first_release(&self, system: &System) -> Result<(Disk, String)> {
+        let (disk, commit) = first_release(system)?;
+        Ok((disk.copy(self.file("disk.img"))?, commit))
+    }
+
+    /// What the import of the first release of a system said.
+    pub fn first_import(&self, system: &System) -> Result<String> {
+        first_release(system)?;
+        let log = output()?
+            .join(SYSTEMS)
+            .join(system.name)
+            .join("import-1.log");
+        fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()))
     }
 
     /// Imports a release into the repository of a disk, at the branch of its name, and returns the commit.
-    pub fn import(&self, disk: &MountedDisk, release: &str) -> Result<String> {
-        import(disk, release, &self.directory)
+    pub fn import(&self, disk: &MountedDisk, system: &System, release: &str) -> Result<String> {
+        import(disk, system, release, &self.directory)
+    }
+
+    /// What `import-oci check --json` says of a release; kept beside the logs.
+    pub fn check(&self, system: &System, release: &str) -> Result<Checked> {
+        // Its exit code says whether the image would boot, which is said in the answer, too.
+        let output = Command::new(sibling("import-oci")?)
+            .args(["check", "--json", &system.source(release)?])
+            .output()?;
+        fs::write(self.file("check.json"), &output.stdout)?;
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     /// Starts what the boot loader would start. `name` is that of the start in the logs.
     pub fn start(&self, disk: &Disk, name: &str) -> Result<Machine> {
-        let file = |name: &str| self.directory.join(name);
-        let parts = Parts {
-            kernel: file("kernel"),
-            initramfs: file("initramfs"),
-            arguments: {
-                let mounted = disk.mount()?;
-                let entry = mounted.boot_entry()?;
-                mounted.copy_kernel(&entry, &file("kernel"), &file("initramfs"))?;
-                format!("{} {TEST_ARGUMENTS}", entry.arguments)
+        let mounted = disk.mount()?;
+        let entry = mounted.boot_entry()?;
+        let (kernel, initramfs) = (self.file("kernel"), self.file("initramfs"));
+        mounted.copy_kernel(&entry, &kernel, &initramfs)?;
+        drop(mounted);
+        Machine::start(&Parts {
+            kernel,
+            loader: Loader::Qemu {
+                initramfs,
+                arguments: entry.arguments,
             },
             disk: disk.file.clone(),
-            serial: file(&format!("{name}.serial.log")),
-        };
-        Machine::start(&parts)
+            serial: self.file(&format!("{name}.serial.log")),
+        })
     }
 
-    /// Asks a guest for its report, keeps a page of it, and fails if the guest is not as expected.
-    pub fn judge(
-        &self,
-        machine: &mut Machine,
-        name: &str,
-        expected: &Expectations,
-    ) -> Result<Report> {
+    /// Starts what a boot loader does start, from its own copy of the entries.
+    pub fn start_by_loader(&self, disk: &Disk, name: &str) -> Result<Machine> {
+        let mounted = disk.mount()?;
+        let (kernel, partition) = (self.file("kernel"), self.file("esp.img"));
+        mounted.copy_kernel(&mounted.boot_entry()?, &kernel, &self.file("initramfs"))?;
+        esp::create(&partition, &mounted)?;
+        drop(mounted);
+        Machine::start(&Parts {
+            kernel,
+            loader: Loader::Firmware { partition },
+            disk: disk.file.clone(),
+            serial: self.file(&format!("{name}.serial.log")),
+        })
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Starts a guest, judges it and shuts it down.
+    pub fn boot(&self, disk: &Disk, name: &str, expected: &Expectations) -> Result<()> {
+        self.judge(self.start(disk, name)?, name, expected)
+    }
+
+    /// Asks a guest for its report, keeps a page of it, and fails if the guest is not as expected; shuts
+    /// it down if it is.
+    pub fn judge(&self, mut machine: Machine, name: &str, expected: &Expectations) -> Result<()> {
         let paths: Vec<_> = expected.files.iter().map(|(path, _)| *path).collect();
         let report = machine.report(&paths)?;
         let mut wrong = expect::judge(&report, expected);
@@ -98,14 +143,14 @@ impl Lab {
                 Err(error) => wrong.push(format!("{error:#}")),
             }
         }
-        let serial = fs::read(self.directory.join(format!("{name}.serial.log")))?;
+        let serial = fs::read(self.file(&format!("{name}.serial.log")))?;
         let page = Page {
             title: &format!("{}: {name}", self.name),
             wrong: &wrong,
             serial: &String::from_utf8_lossy(&serial),
             report: &report,
         };
-        let file = self.directory.join(format!("{name}.html"));
+        let file = self.file(&format!("{name}.html"));
         fs::write(&file, page.html())?;
         ensure!(
             wrong.is_empty(),
@@ -113,107 +158,71 @@ impl Lab {
             file.display(),
             wrong.join("\n  ")
         );
-        Ok(report)
+        machine.power_off()
     }
 }
 
-/// The disk that cases copy, so that only the first of them waits for the import.
-#[derive(Debug)]
-struct FirstRelease {
-    disk: Disk,
-    commit: String,
+/// The disk that cases of the same system copy, so that only the first of them waits for the import.
+fn first_release(system: &System) -> Result<(Disk, String)> {
+    static MADE: Mutex<BTreeMap<&str, (PathBuf, String)>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    if !made.contains_key(system.name) {
+        made.insert(system.name, make_first_release(system)?);
+    }
+    let (file, commit) = made[system.name].clone();
+    Ok((Disk { file }, commit))
 }
 
-fn first_release() -> Result<&'static FirstRelease> {
-    static FIRST: OnceLock<Result<FirstRelease, String>> = OnceLock::new();
-    let first = FIRST.get_or_init(|| make_first_release().map_err(|error| format!("{error:#}")));
-    match first {
-        Ok(first) => Ok(first),
-        Err(error) => bail!("{error}"),
+/// Removes the disks that cases copied.
+pub fn remove_disks() {
+    // What stays behind only takes space.
+    if let Ok(output) = output() {
+        fs::remove_dir_all(output.join(DISKS)).ok();
     }
 }
 
-fn make_first_release() -> Result<FirstRelease> {
-    let directory = output()?;
-    let disk = Disk::create(directory.join("first-release.img"))?;
+fn make_first_release(system: &System) -> Result<(PathBuf, String)> {
+    let directory = fresh(&output()?.join(SYSTEMS).join(system.name))?;
+    let disks = output()?.join(DISKS);
+    fs::create_dir_all(&disks)?;
+    let disk = Disk::create(disks.join(system.name).with_extension("img"))?;
     let mounted = disk.mount()?;
     mounted.create_repo()?;
-    let commit = import(&mounted, "1", &directory)?;
-    let branch = branch("1");
+    let commit = import(&mounted, system, "1", &directory)?;
+    let branch = system.branch("1");
     mounted.create_system_root(&branch, STATEROOT)?;
     let root = format!("root=LABEL={LABEL}");
-    mounted.deploy(&branch, STATEROOT, &[&[root.as_str()], ARGUMENTS].concat())?;
+    let arguments = [&[root.as_str()], system.arguments, TEST_ARGUMENTS].concat();
+    mounted.deploy(&branch, STATEROOT, &arguments)?;
+    if system.has_policy {
+        mounted.label_system_root(STATEROOT)?;
+    }
     drop(mounted);
-    Ok(FirstRelease { disk, commit })
+    Ok((disk.file, commit))
 }
 
-/// The branch of a release.
-pub fn branch(release: &str) -> String {
-    format!("trixie/{release}")
+/// Fixups that are left out to see what becomes of a guest without them.
+fn skipped() -> Vec<String> {
+    let names = std::env::var("IMPORT_OCI_VM_SKIP").unwrap_or_default();
+    names.split_whitespace().map(str::to_owned).collect()
 }
 
-fn import(disk: &MountedDisk, release: &str, logs: &Path) -> Result<String> {
-    let image = format!("oci:{}:release-{release}", images()?.display());
+fn import(disk: &MountedDisk, system: &System, release: &str, logs: &Path) -> Result<String> {
     let mut import = Command::new(sibling("import-oci")?);
     import
         .arg("--repo")
         .arg(disk.repo())
-        .args(["--write-ref", &branch(release)])
-        .args(["--initramfs=regenerate", "-v", &image]);
+        .args(["--write-ref", &system.branch(release)])
+        .args(system.import);
+    for fixup in skipped() {
+        import.args(["--skip-fixup", &fixup]);
+    }
+    import.args(["-v", &system.source(release)?]);
     run_logged(&mut import, &logs.join(format!("import-{release}.log")))
 }
 
-/// The images of all releases, with the agent.
-fn images() -> Result<&'static Path> {
-    static IMAGES: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let images = IMAGES.get_or_init(|| make_images().map_err(|error| format!("{error:#}")));
-    match images {
-        Ok(layout) => Ok(layout),
-        Err(error) => bail!("{error}"),
-    }
-}
-
-fn make_images() -> Result<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let base = demo_image(source)?;
-    let cache = base.parent().context("the demo image lies in the cache")?;
-    let layout = image::build(&source.join("images/trixie"), &base, cache)?;
-    // The agent is built more often than the images, and only added to a copy of them.
-    let directory = fresh(&output()?.join("images"))?;
-    let with_agent = directory.join("layout");
-    run(command(["cp", "--recursive", "--reflink=auto"])
-        .arg(&layout)
-        .arg(&with_agent))?;
-    let tree = agent_tree(source, &directory.join("agent"))?;
-    for release in ["1", "2"] {
-        image::add_layer(&with_agent, &format!("release-{release}"), &tree)?;
-    }
-    Ok(with_agent)
-}
-
-/// What the agent's layer holds.
-fn agent_tree(source: &Path, tree: &Path) -> Result<PathBuf> {
-    let units = tree.join("usr/lib/systemd/system");
-    let wants = units.join("multi-user.target.wants");
-    let programs = tree.join("usr/libexec");
-    fs::create_dir_all(&wants)?;
-    fs::create_dir_all(&programs)?;
-    let unit = "guest-agent.service";
-    fs::copy(source.join("guest").join(unit), units.join(unit))?;
-    std::os::unix::fs::symlink(format!("../{unit}"), wants.join(unit))?;
-    fs::copy(sibling("guest-agent")?, programs.join("guest-agent"))?;
-    Ok(tree.to_owned())
-}
-
-fn demo_image(source: &Path) -> Result<PathBuf> {
-    match std::env::var_os("IMPORT_OCI_DEMO_IMAGE") {
-        Some(path) => Ok(path.into()),
-        None => run(&mut Command::new(source.join("../scripts/demo-image"))).map(PathBuf::from),
-    }
-}
-
 /// A program that was built together with this one.
-fn sibling(name: &str) -> Result<PathBuf> {
+pub fn sibling(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     if !path.exists() {
         bail!("there is no {}: `make vm-test` builds it", path.display());
@@ -222,7 +231,7 @@ fn sibling(name: &str) -> Result<PathBuf> {
 }
 
 /// An empty directory at `path`, in place of what an earlier run left there.
-fn fresh(path: &Path) -> Result<PathBuf> {
+pub fn fresh(path: &Path) -> Result<PathBuf> {
     if path.exists() {
         fs::remove_dir_all(path)?;
     }
@@ -231,7 +240,7 @@ fn fresh(path: &Path) -> Result<PathBuf> {
 }
 
 /// Where logs, pages and disks go.
-fn output() -> Result<PathBuf> {
+pub fn output() -> Result<PathBuf> {
     let target = std::env::current_exe()?
         .ancestors()
         .nth(2)

@@ -11,9 +11,11 @@
 //! for a [`report`], and judges that ([`expect`]). What a judgement needs is decided on plain values,
 //! so that unit tests need no machine.
 
+pub mod checked;
 pub mod command;
 pub mod denial;
 pub mod disk;
+pub mod esp;
 pub mod expect;
 pub mod image;
 pub mod machine;

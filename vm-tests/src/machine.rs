@@ -28,15 +28,36 @@ enum Processor {
     Tcg,
 }
 
+/// What starts a machine.
+#[derive(Debug, Clone)]
+pub enum Loader {
+    /// QEMU itself, which is quick.
+    Qemu {
+        /// The initramfs.
+        initramfs: PathBuf,
+        /// The kernel arguments.
+        arguments: String,
+    },
+    /// UEFI firmware and the boot loader that it finds.
+    Firmware {
+        /// The file of the EFI system partition.
+        partition: PathBuf,
+    },
+}
+
+/// Where distributions keep UEFI firmware.
+const FIRMWARE: &[&str] = &[
+    "/usr/share/OVMF/OVMF_CODE_4M.fd",
+    "/usr/share/edk2/ovmf/OVMF_CODE.fd",
+];
+
 /// What a machine is made of.
 #[derive(Debug, Clone)]
 pub struct Parts {
     /// The kernel.
     pub kernel: PathBuf,
-    /// The initramfs.
-    pub initramfs: PathBuf,
-    /// The kernel arguments.
-    pub arguments: String,
+    /// What starts it.
+    pub loader: Loader,
     /// The file of the disk, which the guest writes to.
     pub disk: PathBuf,
     /// The file to which the serial console goes.
@@ -59,10 +80,29 @@ impl Machine {
     /// QEMU cannot be started or ends early, or the agent says nothing for ten minutes.
     pub fn start(parts: &Parts) -> Result<Self> {
         let processor = processor(&parts.kernel)?;
-        let mut qemu = qemu(processor, &parts.kernel, &parts.serial)
-            .arg("-initrd")
-            .arg(&parts.initramfs)
-            .args(["-append", &parts.arguments])
+        let mut qemu = qemu(processor, &parts.serial);
+        match &parts.loader {
+            Loader::Qemu {
+                initramfs,
+                arguments,
+            } => qemu
+                .arg("-kernel")
+                .arg(&parts.kernel)
+                .arg("-initrd")
+                .arg(initramfs)
+                .args(["-append", arguments]),
+            // It keeps no variables, and so finds the loader by its name alone, as on a new machine.
+            Loader::Firmware { partition } => qemu
+                .arg("-drive")
+                .arg(format!(
+                    "if=pflash,format=raw,readonly=on,file={}",
+                    firmware()?
+                ))
+                .arg("-drive")
+                .arg(drive(partition, "loader"))
+                .args(["-device", "virtio-blk-pci,drive=loader,bootindex=0"]),
+        };
+        let mut qemu = qemu
             .args(["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"])
             .args(["-chardev", "stdio,id=agent,signal=off"])
             .args([
@@ -70,7 +110,7 @@ impl Machine {
                 &format!("virtserialport,chardev=agent,name={PORT}"),
             ])
             .arg("-drive")
-            .arg(drive(&parts.disk))
+            .arg(drive(&parts.disk, "disk"))
             .args(["-device", "virtio-blk-pci,drive=disk"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -179,7 +219,7 @@ impl Drop for Machine {
 }
 
 /// The part of the command line that a guest and the probe have in common.
-fn qemu(processor: Processor, kernel: &Path, serial: &Path) -> Command {
+fn qemu(processor: Processor, serial: &Path) -> Command {
     let (accelerator, model) = match processor {
         Processor::Kvm => ("kvm", "host"),
         Processor::Tcg => ("tcg,thread=multi", "max"),
@@ -191,17 +231,22 @@ fn qemu(processor: Processor, kernel: &Path, serial: &Path) -> Command {
         .args(["-accel", accelerator, "-cpu", model])
         .args(["-smp", "2", "-m", "1536"])
         .arg("-serial")
-        .arg(format!("file:{}", serial.display()))
-        .arg("-kernel")
-        .arg(kernel);
+        .arg(format!("file:{}", serial.display()));
     command
 }
 
 /// The disk needs not survive a crash of this machine, so nothing waits for it.
-fn drive(disk: &Path) -> String {
+fn drive(disk: &Path, id: &str) -> String {
     // A comma ends a value, two stand for one.
     let file = disk.display().to_string().replace(',', ",,");
-    format!("file={file},if=none,id=disk,format=raw,cache=unsafe")
+    format!("file={file},if=none,id={id},format=raw,cache=unsafe")
+}
+
+fn firmware() -> Result<&'static str> {
+    let found = FIRMWARE.iter().find(|file| Path::new(file).exists());
+    found
+        .copied()
+        .with_context(|| format!("there is none of {FIRMWARE:?}; scripts/vm-deps installs it"))
 }
 
 /// Whether KVM works is found by starting a kernel on it: there are machines whose `/dev/kvm` opens and
@@ -223,7 +268,9 @@ fn processor(kernel: &Path) -> Result<Processor> {
 fn speaks_on_kvm(kernel: &Path) -> Result<bool> {
     let serial = tempfile::NamedTempFile::new()?;
     // Without a root file system the kernel says its name and panics, which ends QEMU.
-    let mut probe = qemu(Processor::Kvm, kernel, serial.path())
+    let mut probe = qemu(Processor::Kvm, serial.path())
+        .arg("-kernel")
+        .arg(kernel)
         .args(["-append", "console=ttyS0 panic=-1"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -5,6 +5,7 @@
 
 mod cases;
 mod lab;
+mod system;
 
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -36,7 +37,9 @@ fn main() -> ExitCode {
             lab::run_case(name, case).map_err(|error| format!("{error:#}").into())
         })
     });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    lab::remove_disks();
+    conclusion.exit_code()
 }
 
 /// Starts this program again where its mounts end with it, however it ends.

@@ -156,6 +156,25 @@ fn changes_that_sqlite_has_not_merged_stay_with_their_index() {
 }
 
 #[test]
+fn a_database_of_rpm_can_be_read_where_nothing_can_be_written() {
+    let database = "var/lib/rpm/rpmdb.sqlite";
+    let sqlite = |versions: &str| format!("SQLite format 3\0\u{10}\0{versions}\0@  and the rest");
+    let of = |content: &str| paths_and_notes(Layers::new().file(database, content));
+    let rollback = of(&sqlite("\u{1}\u{1}"));
+    assert_eq!(rollback.1, [""; 0]);
+    let write_ahead = of(&sqlite("\u{2}\u{2}"));
+    assert_eq!(write_ahead.0, rollback.0);
+    assert_eq!(write_ahead.1, [format!("changed /{database}")]);
+
+    let other = sqlite("\u{2}\u{2}").replace("SQLite", "sqlite");
+    assert_eq!(of(&other).1, [""; 0]);
+    let pending = Layers::new()
+        .file(database, &sqlite("\u{2}\u{2}"))
+        .file("var/lib/rpm/rpmdb.sqlite-wal", "changes");
+    assert_eq!(paths_and_notes(pending).1, [""; 0]);
+}
+
+#[test]
 fn a_package_may_own_policy_rc_d() {
     let layers = |owner: &str| {
         Layers::new()

@@ -1,6 +1,10 @@
 //! The cases, by name.
 
+mod composefs;
+mod derived;
+mod no_policy;
 mod trixie;
+mod wrecked;
 
 use anyhow::Result;
 
@@ -13,4 +17,11 @@ type Case = (&'static str, fn(&Lab) -> Result<()>);
 pub const CASES: &[Case] = &[
     ("trixie_enforcing_cold", trixie::enforcing_cold),
     ("trixie_after_update", trixie::after_update),
+    ("var_kept", trixie::var_kept),
+    ("no_policy", no_policy::cold),
+    ("systemd_boot", no_policy::systemd_boot),
+    ("rpm_database", wrecked::rpm),
+    ("wrecked", wrecked::wrecked),
+    ("derived", derived::derived),
+    ("composefs", composefs::composefs),
 ];

@@ -1,12 +1,30 @@
 //! Debian trixie as it comes: an initramfs without ostree, SELinux in permissive mode, a full `/var`.
 
 use anyhow::{Result, ensure};
-use vm_tests::expect::{Expectations, Expected, KnownDenial, KnownLabel};
+use vm_tests::expect::{Expectations, Expected, KnownDenial, KnownLabel, Root, Security};
 
-use crate::lab::{Lab, STATEROOT, branch};
+use crate::lab::{Lab, STATEROOT};
+use crate::system::{Base, ENFORCING, System};
+
+/// The demo image with a policy that lets its services start from an empty `/var`.
+pub const SYSTEM: System = System {
+    name: "trixie",
+    recipe: "trixie",
+    base: Base::Image("demo"),
+    import: &["--initramfs=regenerate"],
+    arguments: ENFORCING,
+    has_policy: true,
+};
+
+/// The same, its `/var` brought along.
+const VAR_KEPT: System = System {
+    name: "trixie-var-kept",
+    import: &["--initramfs=regenerate", "--var=keep"],
+    ..SYSTEM
+};
 
 /// The gaps of Debian's policy, which a system that is not ours meets as well.
-const KNOWN_DENIALS: &[KnownDenial] = &[
+pub const KNOWN_DENIALS: &[KnownDenial] = &[
     KnownDenial {
         source: "syslogd_t",
         target: "tmpfs_t",
@@ -38,7 +56,7 @@ const KNOWN_DENIALS: &[KnownDenial] = &[
 ];
 
 /// Files that programs of the guest make, and label by their own parent's rule.
-const KNOWN_LABELS: &[KnownLabel] = &[
+pub const KNOWN_LABELS: &[KnownLabel] = &[
     KnownLabel {
         path: "/var/.ostree-selabeled",
         reason: "a stamp that libostree writes while it deploys, where the kernel has no SELinux",
@@ -53,10 +71,13 @@ const KNOWN_LABELS: &[KnownLabel] = &[
     },
 ];
 
-fn expectations(commit: String) -> Expectations {
+/// What holds of every system that is made of the demo image.
+pub fn expectations(commit: String) -> Expectations {
     Expectations {
+        security: Security::Enforcing,
         commit,
         rollback: None,
+        root: Root::Directory,
         stateroot: STATEROOT,
         active: &[
             "auditd.service",
@@ -98,26 +119,36 @@ fn expectations(commit: String) -> Expectations {
             ("/var/home", Expected::Type("home_root_t")),
         ],
         answers: Vec::new(),
-        known_denials: KNOWN_DENIALS,
+        known_denials: KNOWN_DENIALS.to_vec(),
         known_labels: KNOWN_LABELS,
     }
 }
 
 /// The first start of a new disk.
 pub fn enforcing_cold(lab: &Lab) -> Result<()> {
-    let (disk, commit) = lab.first_release()?;
-    let mut guest = lab.start(&disk, "first")?;
-    lab.judge(&mut guest, "first", &expectations(commit))?;
-    guest.power_off()?;
+    let (disk, commit) = lab.first_release(&SYSTEM)?;
+    lab.boot(&disk, "first", &expectations(commit))?;
+    disk.check()
+}
+
+/// The first start where `/var` is that of the image, as libostree copies it.
+pub fn var_kept(lab: &Lab) -> Result<()> {
+    let (disk, commit) = lab.first_release(&VAR_KEPT)?;
+    let mut expected = expectations(commit);
+    expected.answers = vec![
+        ("cat /var/lib/demo/state", "state\n".to_owned()),
+        ("stat -c %U:%G /var/lib/demo", "games:games\n".to_owned()),
+    ];
+    lab.boot(&disk, "first", &expected)?;
     disk.check()
 }
 
 /// A guest that was used, and then deployed a second release from inside.
 pub fn after_update(lab: &Lab) -> Result<()> {
-    let (disk, first) = lab.first_release()?;
+    let (disk, first) = lab.first_release(&SYSTEM)?;
     let second = {
         let mounted = disk.mount()?;
-        lab.import(&mounted, "2")?
+        lab.import(&mounted, &SYSTEM, "2")?
     };
     ensure!(first != second, "both releases are commit {first}");
 
@@ -127,10 +158,9 @@ pub fn after_update(lab: &Lab) -> Result<()> {
     guest.shell("rm /etc/deleted.conf")?;
     guest.shell("echo data >/var/lib/demo/written")?;
     let machine_id = guest.shell("cat /etc/machine-id")?;
-    guest.shell(&format!("ostree admin deploy {}", branch("2")))?;
+    guest.shell(&format!("ostree admin deploy {}", SYSTEM.branch("2")))?;
     guest.power_off()?;
 
-    let mut guest = lab.start(&disk, "updated")?;
     let mut expected = expectations(second);
     expected.rollback = Some(first);
     expected.files.extend([
@@ -157,7 +187,6 @@ pub fn after_update(lab: &Lab) -> Result<()> {
             "newcomer:newcomer\n".to_owned(),
         ),
     ];
-    lab.judge(&mut guest, "updated", &expected)?;
-    guest.power_off()?;
+    lab.boot(&disk, "updated", &expected)?;
     disk.check()
 }

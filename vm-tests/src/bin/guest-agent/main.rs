@@ -64,9 +64,15 @@ fn look(paths: &[String]) -> Result<Report> {
     let state = output(&["systemctl", "is-system-running", "--wait"])?;
     let settled_seconds = seconds(&fs::read_to_string("/proc/uptime")?);
     let properties = "--property=Id,ActiveState,NRestarts";
+    let selinux = mode();
+    // An image without a policy has no program for it either.
+    let would_relabel = match selinux.as_str() {
+        "disabled" => Vec::new(),
+        _ => report::relabels(&output(&["restorecon", "-nrv", "/etc", "/usr", "/var"])?),
+    };
     Ok(Report {
         settled_seconds,
-        selinux: mode(),
+        selinux,
         agent_label: output(&["id", "--context"])?.trim().to_owned(),
         state: state.trim().to_owned(),
         units: report::units(&output(&["systemctl", "show", properties, "*"])?),
@@ -75,7 +81,7 @@ fn look(paths: &[String]) -> Result<Report> {
             .iter()
             .map(|path| Ok((path.clone(), file(path)?)))
             .collect::<Result<BTreeMap<_, _>>>()?,
-        would_relabel: report::relabels(&output(&["restorecon", "-nrv", "/etc", "/usr", "/var"])?),
+        would_relabel,
         denials: denial::denials(&audit()?, started()?),
         deployments: report::deployments(&output(&["ostree", "admin", "status"])?),
         warnings: output(&[

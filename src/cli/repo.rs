@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use rustix::fs::StatVfsMountFlags;
 
-use crate::repo::{Repo, Sysroot};
+use crate::repo::{Repo, SYSROOT_REPO, Sysroot};
 
 /// A repo alone.
 #[derive(Debug, Args)]
@@ -36,9 +36,7 @@ impl SystemArgs {
             (None, None) => Path::new("/"),
             (None, Some(repo)) => return Ok((open(repo)?, None)),
         };
-        let sysroot = Sysroot::open(sysroot)
-            .context("--repo names a repo without a system, --sysroot another system")?;
-        let path = sysroot.repo_path();
+        let path = sysroot.join(SYSROOT_REPO);
         if let Some(repo) = &self.repo {
             ensure!(
                 is_same(repo, &path),
@@ -47,7 +45,12 @@ impl SystemArgs {
                 path.display()
             );
         }
-        Ok((open(&path)?, Some(sysroot)))
+        let what = "--repo names a repo without a system, --sysroot another system";
+        // What opens the repo may give this process mounts of its own, which the system is then to
+        // be seen through.
+        let repo = open(&path).context(what)?;
+        let sysroot = Sysroot::open(sysroot).context(what)?;
+        Ok((repo, Some(sysroot)))
     }
 }
 

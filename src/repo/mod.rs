@@ -40,7 +40,7 @@ pub use lock::RepoLock;
 pub use prune::PrunedObjects;
 pub use read::CommitMetadata;
 pub use sign::{KeyFile, Signers, SigningKeys};
-pub use sysroot::{Deployment, Sysroot, SysrootLock};
+pub use sysroot::{Deployment, SYSROOT_REPO, Sysroot, SysrootLock};
 pub use transaction::{Statistics, Transaction};
 
 /// How a repo stores objects.

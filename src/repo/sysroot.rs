@@ -28,6 +28,9 @@ pub struct Deployment {
     pub image: Option<String>,
 }
 
+/// Where the repo of a system lies below its physical root.
+pub const SYSROOT_REPO: &str = "ostree/repo";
+
 /// Where stateroots lie.
 const STATEROOTS: &str = "ostree/deploy";
 
@@ -85,7 +88,7 @@ impl Sysroot {
 
     /// Where its repo lies.
     pub fn repo_path(&self) -> PathBuf {
-        self.path.join("ostree/repo")
+        self.path.join(SYSROOT_REPO)
     }
 
     /// Waits until nobody else changes deployments, keeps it so, and reads them anew.

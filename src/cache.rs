@@ -97,9 +97,8 @@ impl<'r> Cache<'r> {
     /// # Errors
     /// The repo cannot be read. A record that cannot is none.
     pub fn changed_files(&self, layers: &[Digest]) -> Result<HashMap<(BodyId, Digest), Digest>> {
-        let ours = format!("{}/{}", RefName::BASE_IMAGE_PREFIX, RefName::PROJECT);
         let mut images = self.repo.refs_below(RefName::IMAGE_PREFIX)?;
-        images.extend(self.repo.refs_below(&ours)?);
+        images.extend(self.repo.refs_below(&RefName::our_base_images())?);
         let commits: BTreeSet<_> = images.into_iter().map(|(_, commit)| commit).collect();
         let mut found = HashMap::new();
         for commit in commits {

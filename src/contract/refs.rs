@@ -84,6 +84,11 @@ impl RefName {
     /// The project of our own [`RefName::BaseImage`] refs.
     pub const PROJECT: &str = "import-oci";
 
+    /// What every [`RefName::BaseImage`] of ours starts with, before a `/`.
+    pub fn our_base_images() -> String {
+        format!("{}/{}", Self::BASE_IMAGE_PREFIX, Self::PROJECT)
+    }
+
     /// Our own [`RefName::BaseImage`] for what was imported under this reference. It may be of a
     /// kind that [`ImageReference`] does not know (`rootfs:/mnt/tree`).
     pub fn our_base_image(reference: &str) -> Result<Self, RefError> {

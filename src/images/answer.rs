@@ -294,7 +294,7 @@ impl Removed {
         Self {
             version: JSON_VERSION,
             images: names(leaving.images, RefName::IMAGE_PREFIX),
-            kept: names(leaving.base_images, &super::inventory::ours()),
+            kept: names(leaving.base_images, &RefName::our_base_images()),
             layers: names(leaving.layers, RefName::BLOB_PREFIX),
             unreadable: unreadable(leaving.unreadable),
         }

@@ -67,7 +67,7 @@ impl Inventory {
             }))
         };
         let bases = holders(RefName::BASE_IMAGE_PREFIX, layers_if_image)?;
-        let ours = ours();
+        let ours = RefName::our_base_images();
         let (ours, mut others): (Vec<_>, Vec<_>) = bases.partition(|held| below(&held.name, &ours));
         for prefix in DEPLOYMENT_REFS {
             others.extend(holders(prefix, layers_if_image)?);
@@ -128,11 +128,6 @@ impl Deployed {
 /// The deployments of a system, none where it is not known.
 pub(super) fn deployments(sysroot: Option<&Sysroot>) -> Result<Vec<Deployment>> {
     sysroot.map_or(Ok(Vec::new()), Sysroot::deployments)
-}
-
-/// What every ref of ours that holds a base image starts with, before a `/`.
-pub(super) fn ours() -> String {
-    format!("{}/{}", RefName::BASE_IMAGE_PREFIX, RefName::PROJECT)
 }
 
 /// Is the ref `name` below `prefix`?

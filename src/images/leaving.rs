@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use anyhow::{Result, ensure};
 
 use super::find::candidates;
-use super::inventory::{Deployed, Holder, Inventory, ours};
+use super::inventory::{Deployed, Holder, Inventory};
 use crate::contract::{ImageReference, RefName, ref_escape};
 use crate::digest::Digest;
 
@@ -78,7 +78,7 @@ fn is_ref_of(name: &str, image: &ImageReference) -> bool {
 /// Was the ref `name` of ours written when `reference` was imported, which may stand for any of
 /// `images`? The source of an image may have been written otherwise than others name it.
 fn is_import_of(name: &str, reference: &str, images: &[ImageReference]) -> bool {
-    let Ok(imported) = ref_escape::unescape_with_prefix(&ours(), name) else {
+    let Ok(imported) = ref_escape::unescape_with_prefix(&RefName::our_base_images(), name) else {
         return false;
     };
     let same = |image: &ImageReference| candidates(&imported).is_ok_and(|of| of.contains(image));

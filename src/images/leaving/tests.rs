@@ -33,7 +33,7 @@ fn inventory(images: &[&str], ours: &[&str], others: &[&str]) -> Inventory {
     });
     Inventory {
         images: holders(&format!("{}/", RefName::IMAGE_PREFIX), images),
-        ours: holders(&format!("{}/", super::ours()), ours),
+        ours: holders(&format!("{}/", RefName::our_base_images()), ours),
         others: holders("", others),
         layers: layers.into(),
     }

@@ -40,8 +40,7 @@ demo: deps build ## import a real image into a fresh repository and show the res
 	@$(stage) demo scripts/demo $(binary) "$$(scripts/demo-image)" target/demo/repo
 
 # What ostree-ext does of the same, for tests to compare and to boot.
-peers = $(stage) "peers build" cargo build --locked --target-dir target/peers \
-	--manifest-path tests/peers/ostree-ext/Cargo.toml
+peers = $(stage) "peers build" scripts/peers target/peers
 
 .PHONY: test
 test: deps ## all tests, from a fresh machine on, with the two boots that tell most

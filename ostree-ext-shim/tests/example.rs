@@ -24,11 +24,14 @@ fn both_say_the_same() {
     if !rustix::process::geteuid().is_root() {
         return not_run("deployments take root");
     }
-    let (Some(encapsulate), Some(theirs)) = (peers::ostree_ext(), peers::ostree_ext_example())
-    else {
+    let programs = [
+        peers::ostree_ext(),
+        peers::example(),
+        peers::example_of_shim(),
+    ];
+    let [Some(encapsulate), Some(theirs), Some(ours)] = programs else {
         return;
     };
-    let ours = Command::new(example());
     // ostree-ext lets skopeo read the image as nobody.
     let images = tempfile::tempdir_in("/var/tmp").unwrap();
     fs::set_permissions(images.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -59,23 +62,32 @@ fn both_say_the_same() {
     }
 }
 
+#[test]
+fn the_line_of_the_dependency_is_all_that_differs() {
+    if peers::example_of_shim().is_none() {
+        return;
+    }
+    let [theirs, ours] = peers::manifests_of_example().map(|manifest| {
+        fs::read_to_string(&manifest).unwrap_or_else(|error| panic!("{manifest:?}: {error}"))
+    });
+    assert_eq!(theirs.lines().count(), ours.lines().count());
+    let differing: Vec<_> = theirs
+        .lines()
+        .zip(ours.lines())
+        .filter(|(theirs, ours)| theirs != ours)
+        .collect();
+    let [(theirs, ours)] = differing[..] else {
+        panic!("{differing:#?}");
+    };
+    assert_eq!(theirs, "ostree-ext = \"=0.15.3\"");
+    let start = "ostree-ext = { package = \"ostree-ext-shim\", path = ";
+    assert!(ours.starts_with(start), "{ours}");
+}
+
 /// Commits differ: theirs has no repaired tree.
 fn comparable(said: &str) -> Vec<&str> {
     let lines = said.lines();
     lines.filter(|line| !line.starts_with("commit ")).collect()
-}
-
-/// The example, which cargo builds with the tests but where these alone are asked for.
-fn example() -> PathBuf {
-    let deps = std::env::current_exe().unwrap();
-    let debug = deps
-        .ancestors()
-        .nth(2)
-        .expect("a test lies in target/debug/deps");
-    run(Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--example=pull"])
-        .current_dir(env!("CARGO_MANIFEST_DIR")));
-    debug.join("examples/pull")
 }
 
 /// Writes an encapsulated commit with a layer on top to `layout`.

@@ -6,9 +6,11 @@
 //! matter: who uses them compares.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use anyhow::Result;
+use foldhash::HashMap;
 
 use crate::bodies::BodyId;
 use crate::contract::{RefName, metadata};
@@ -41,6 +43,8 @@ pub struct CachedLayer {
     pub bodies: RepoBodies,
     /// See [`LayerRecord::checked_policy`].
     pub checked_policy: Option<Digest>,
+    /// See [`LayerRecord::labels`].
+    pub labels: Vec<Option<Arc<str>>>,
     /// The checksums of its files as they lie in the repo.
     pub known: Vec<(FileObject, Digest)>,
 }
@@ -84,7 +88,7 @@ impl<'r> Cache<'r> {
         if let Some(known) = self.by_diff_id.get() {
             return Ok(known);
         }
-        let mut found = HashMap::new();
+        let mut found = HashMap::default();
         for (_, commit) in self.repo.refs_below(RefName::BLOB_PREFIX)? {
             found.extend(self.diff_id(commit)?.map(|diff_id| (diff_id, commit)));
         }
@@ -100,7 +104,7 @@ impl<'r> Cache<'r> {
         let mut images = self.repo.refs_below(RefName::IMAGE_PREFIX)?;
         images.extend(self.repo.refs_below(&RefName::our_base_images())?);
         let commits: BTreeSet<_> = images.into_iter().map(|(_, commit)| commit).collect();
-        let mut found = HashMap::new();
+        let mut found = HashMap::default();
         for commit in commits {
             let metadata = self.repo.commit_metadata(commit)?;
             let record = metadata.and_then(|metadata| metadata.bytes(metadata::CHANGED_FILES));
@@ -180,7 +184,7 @@ fn cached(repo: &Repo, commit: Digest, record: LayerRecord) -> Option<CachedLaye
             content: Content::File { body, size },
         };
         clean_xattrs(&mut inode);
-        let header = FileHeader::labelled(&inode.metadata, label.as_deref()).ok()?;
+        let header = FileHeader::regular(&inode.metadata, label.as_deref()).ok()?;
         objects.push(StoredObject {
             checksum: *object,
             header: header.clone(),
@@ -197,6 +201,7 @@ fn cached(repo: &Repo, commit: Digest, record: LayerRecord) -> Option<CachedLaye
             uncompressed_size: record.uncompressed_size,
         },
         checked_policy: record.checked_policy,
+        labels: record.labels,
         bodies: RepoBodies::new(repo, objects),
         known,
     })

@@ -31,7 +31,9 @@ impl Digest {
 
     /// 64 lower-case hexadecimal digits, without an algorithm.
     pub fn hex(&self) -> String {
-        hex::encode(self.0)
+        let mut digits = vec![0; 64];
+        hex::encode_to_slice(self.0, &mut digits).expect("two digits a byte");
+        String::from_utf8(digits).expect("digits are ASCII")
     }
 
     /// Parses 64 lower-case hexadecimal digits.

@@ -22,17 +22,16 @@ use crate::base_layer::{self, BaseLayer};
 use crate::bodies::{Bodies, BodyStore};
 use crate::cache::Cache;
 use crate::commit::{self, CommitText};
-use crate::contract::LayerMetadata;
 use crate::digest::Digest;
 use crate::entry::Entry;
 use crate::fixup::{self, FixupOptions, Image};
 use crate::image_commit;
-use crate::known::{CommittedLayer, KnownObjects};
+use crate::known::KnownObjects;
 use crate::label;
-use crate::layer::{self, Layer};
-use crate::layer_commit;
+use crate::layer;
+use crate::layer_commit::{LayerCommits, MergedLayer, StoredLayer};
 use crate::layer_tree::{layer_tree, stands_alone};
-use crate::object::{Directories, FileObject, Plan};
+use crate::object::{FileObject, Plan};
 use crate::options;
 use crate::outcome::{Imported, LayerSummary, SelinuxSummary, TreeSummary};
 use crate::packages::Packages;
@@ -40,7 +39,7 @@ use crate::path::ImagePath;
 use crate::progress::{Progress, Stage};
 use crate::publish::{Destination, RefOptions};
 use crate::regenerate::regenerate;
-use crate::repo::{CommitSpec, Repo, SigningKeys, Transaction, TreeRoot};
+use crate::repo::{Repo, SigningKeys, TreeRoot};
 use crate::report::Report;
 use crate::source::{
     ImageSource, LayerDescriptor, Platform, ResolvedImage, RootfsSource, Source, SourceReference,
@@ -151,33 +150,23 @@ pub fn import(
         Ok((_, files)) => Some(files.digest()),
         Err(_) => None,
     };
-    let mut blobs = Vec::new();
-    let mut changed = Vec::new();
-    let mut committed = Vec::new();
-    for layer in layers {
-        let unchanged = layer.unchanged(policy);
-        let LayerDescriptor { index, diff_id, .. } = layer.descriptor;
-        let (stored, entries) = (unchanged.is_some(), &layer.layer.entries);
-        committed.push(CommittedLayer::new(index, diff_id, entries, stored));
-        match unchanged {
-            Some(commit) => blobs.push((layer.descriptor.index, layer.descriptor.digest, commit)),
-            None => changed.push((layer.tree(), layer)),
-        }
-    }
-    let familiar = policy.filter(|_| !blobs.is_empty());
-    let layer_trees: Vec<_> = changed.iter().map(|(tree, _)| tree).collect();
-    let labels = label::label_trees(&tree, &layer_trees, familiar, &bodies, &mut report)?;
+    let layers = LayerCommits::new(layers, policy);
+    let known_labels = layers.known_labels();
+    let layer_trees: Vec<_> = layers.trees().map(|(_, tree)| tree).collect();
+    let known_labels = known_labels.as_ref();
+    let labels = label::label_trees(&tree, &layer_trees, known_labels, &bodies, &mut report)?;
     tracing::debug!("labelled");
 
     // label → object
     let mut plan = Plan::new(&tree, &labels.of_paths())?;
-    for (index, (tree, layer)) in changed.iter().enumerate() {
-        plan.add(tree, &labels.of_tree(1 + index))
-            .with_context(|| layer.descriptor.to_string())?;
+    for (number, (descriptor, tree)) in (1..).zip(layers.trees()) {
+        plan.add(tree, &labels.of_tree(number))
+            .with_context(|| descriptor.to_string())?;
     }
+    let base_trees = plan.trees();
     for BaseLayer { objects, .. } in &base {
         // Their labels are among their xattrs.
-        plan.add(objects, &vec![None; objects.walk().count()])?;
+        plan.add(objects, &vec![None; objects.ids().count()])?;
     }
 
     // object → repo
@@ -192,11 +181,11 @@ pub fn import(
     })?;
     progress.end();
     tracing::debug!("content objects written");
-    for (tree, layer) in (1 + changed.len()..).zip(&base) {
+    for (tree, layer) in (base_trees..).zip(&base) {
         layer.check(&plan, tree, &checksums)?;
     }
     let mut directories = plan.directories(&checksums)?;
-    let base_roots = directories.split_off(1 + changed.len());
+    let base_roots = directories.split_off(base_trees);
     for directories in &directories {
         transaction.write_metadata(&directories.objects)?;
     }
@@ -217,7 +206,7 @@ pub fn import(
         }
     };
     text.metadata.initramfs_inputs = initramfs_inputs;
-    let changed_files = known.record(&plan, &checksums, &bodies, &committed);
+    let changed_files = known.record(&plan, &checksums, &bodies, &layers.committed());
     text.metadata.changed_files = changed_files.encode();
     let text = match options.squash && text.only_layer.is_none() {
         true => text.squashed(tree_root)?,
@@ -225,24 +214,15 @@ pub fn import(
     };
     // Spools go before the repo is synced: they need not reach the disk.
     drop(bodies);
-    for (index, ((_, layer), root)) in changed.into_iter().zip(layer_roots).enumerate() {
-        let MergedLayer {
-            descriptor, layer, ..
-        } = layer;
-        let (policy, tree) = (labels.checked_policy, 1 + index);
-        let diff_id = descriptor.diff_id;
-        let said = layer_commit::metadata(layer, diff_id, policy, &plan, tree, &checksums);
-        let commit = commit_layer(&transaction, root, said)?;
-        blobs.push((descriptor.index, descriptor.digest, commit));
-    }
+    let mut blobs = layers.write(&transaction, layer_roots, &labels, &plan, &checksums)?;
     for (layer, objects) in base.iter().zip(&base_roots) {
         let commit = layer.write_commit(&transaction, objects)?;
-        blobs.push((layer.descriptor.index, layer.descriptor.digest, commit));
+        blobs.push((layer.descriptor.clone(), commit));
     }
-    blobs.sort_unstable_by_key(|&(index, ..)| index);
+    blobs.sort_unstable_by_key(|(layer, _)| layer.index);
     let blobs: Vec<_> = blobs
         .into_iter()
-        .map(|(_, digest, commit)| (digest, commit))
+        .map(|(layer, commit)| (layer.digest, commit))
         .collect();
     let commit = image_commit::write(&transaction, tree_root, &text, &signers)?;
 
@@ -273,20 +253,6 @@ pub fn import(
         )
     };
     Ok(imported.under(image_reference, refs, unchanged))
-}
-
-/// Writes the commit of a layer, which says `said`.
-fn commit_layer(
-    transaction: &Transaction<'_>,
-    root: &Directories,
-    said: LayerMetadata,
-) -> Result<Digest> {
-    transaction.write_commit(&CommitSpec {
-        root: TreeRoot::from(root),
-        parent: None,
-        metadata: &said.into_entries(),
-        timestamp: layer_commit::TIMESTAMP,
-    })
 }
 
 /// Goes as far as an import does before it writes: what it would change, what the image's author
@@ -331,31 +297,6 @@ pub struct Prepared {
     known: KnownObjects,
     /// Those below them that are made of a commit.
     base: Vec<(LayerDescriptor, Vec<Entry>)>,
-}
-
-/// A layer to be committed.
-#[derive(Debug)]
-struct MergedLayer {
-    descriptor: LayerDescriptor,
-    layer: Layer,
-    /// Its tree, where that depends on the layers below it.
-    tree: Option<Tree>,
-    /// Its commit, if there is one, and the policy that labelled it, as far as that was checked.
-    committed: Option<(Digest, Option<Digest>)>,
-}
-
-impl MergedLayer {
-    /// The commit of a layer that means the same in every image, if this policy labelled it.
-    fn unchanged(&self, policy: Option<Digest>) -> Option<Digest> {
-        let (commit, labelled_by) = self.committed?;
-        let same = policy.is_some() && labelled_by == policy && self.tree.is_none();
-        same.then_some(commit)
-    }
-
-    fn tree(&self) -> Tree {
-        let alone = || layer_tree(&self.layer.entries, None);
-        self.tree.clone().unwrap_or_else(alone)
-    }
 }
 
 /// What is done about the layers of an image, besides merging them.
@@ -464,10 +405,14 @@ fn merge_image(
     let base_layers = base_layer::count(&image.config);
     for (descriptor, cached) in image.layers.iter().zip(cached) {
         let is_cached = cached.is_some();
-        let (layer, committed, store): (_, _, Box<dyn BodyStore>) = match cached {
+        let (layer, stored, store): (_, _, Box<dyn BodyStore>) = match cached {
             Some(cached) => {
-                let committed = (cached.commit, cached.checked_policy);
-                (cached.layer, Some(committed), Box::new(cached.bodies))
+                let stored = StoredLayer {
+                    commit: cached.commit,
+                    checked_policy: cached.checked_policy,
+                    labels: cached.labels,
+                };
+                (cached.layer, Some(stored), Box::new(cached.bodies))
             }
             None => {
                 let (layer, spool) = read.next().context("every layer was read")?;
@@ -490,7 +435,7 @@ fn merge_image(
                 descriptor: descriptor.clone(),
                 tree: depends.then(|| layer_tree(&layer.entries, Some(&tree))),
                 layer,
-                committed,
+                stored,
             });
         }
     }

@@ -1,7 +1,9 @@
 //! Objects that a repo has already, so that nothing of them is read, and what the commit of an image
 //! says of them for the next import.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
+
+use foldhash::{HashMap, HashSet};
 
 use crate::bodies::{Bodies, BodyId};
 use crate::digest::{Digest, Hasher};

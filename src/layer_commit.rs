@@ -1,27 +1,207 @@
-//! What the commit of a layer says.
+//! The commits of an image's layers, and what each says.
 
-use std::collections::HashMap;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use foldhash::HashMap;
 
 use crate::contract::{LayerMetadata, metadata};
 use crate::digest::Digest;
-use crate::entry::EntryKind;
+use crate::entry::{Entry, EntryKind};
+use crate::known::CommittedLayer;
+use crate::label::{FileKind, KnownLabels, TreeLabels, kind, kind_of};
 use crate::layer::Layer;
-use crate::object::Plan;
+use crate::layer_tree::{in_usr_etc, layer_tree};
+use crate::object::{Directories, Plan};
+use crate::path::ImagePath;
 use crate::record::{LayerRecord, StoredFile};
+use crate::repo::{CommitSpec, Transaction, TreeRoot};
+use crate::source::LayerDescriptor;
+use crate::tree::Tree;
 
 /// The date of a layer commit, in seconds since the epoch: a layer has none, and the same layer
 /// must be the same commit in every image.
 pub const TIMESTAMP: u64 = 0;
 
+/// A layer that was merged, to be committed beside the image.
+#[derive(Debug)]
+pub struct MergedLayer {
+    /// Which of the image.
+    pub descriptor: LayerDescriptor,
+    /// Its entries.
+    pub layer: Layer,
+    /// Its tree, where that depends on the layers below it.
+    pub tree: Option<Tree>,
+    /// Its commit, if there is one.
+    pub stored: Option<StoredLayer>,
+}
+
+/// The commit of a layer that an earlier import wrote, and what its record says of labels.
+#[derive(Debug)]
+pub struct StoredLayer {
+    /// The commit.
+    pub commit: Digest,
+    /// See [`LayerRecord::checked_policy`].
+    pub checked_policy: Option<Digest>,
+    /// See [`LayerRecord::labels`].
+    pub labels: Vec<Option<Arc<str>>>,
+}
+
+impl MergedLayer {
+    /// The commit of a layer that means the same in every image, if this policy labelled it.
+    fn unchanged(&self, policy: Option<Digest>) -> Option<Digest> {
+        let stored = self.stored.as_ref()?;
+        let same = policy.is_some() && stored.checked_policy == policy && self.tree.is_none();
+        same.then_some(stored.commit)
+    }
+
+    fn tree(&self) -> Tree {
+        let alone = || layer_tree(&self.layer.entries, None);
+        self.tree.clone().unwrap_or_else(alone)
+    }
+}
+
+/// The layers of an image on the way to their commits.
+#[derive(Debug)]
+pub struct LayerCommits {
+    layers: Vec<MergedLayer>,
+    /// Of each of them the commit that stays, or the tree that becomes one.
+    states: Vec<Result<Digest, Tree>>,
+    policy: Option<Digest>,
+}
+
+impl LayerCommits {
+    /// Finds out which of `layers` need no new commit where the image has this policy.
+    pub fn new(layers: Vec<MergedLayer>, policy: Option<Digest>) -> Self {
+        let state = |layer: &MergedLayer| layer.unchanged(policy).ok_or_else(|| layer.tree());
+        Self {
+            states: layers.iter().map(state).collect(),
+            layers,
+            policy,
+        }
+    }
+
+    /// The trees that become commits, and which layer each is.
+    pub fn trees(&self) -> impl Iterator<Item = (&LayerDescriptor, &Tree)> {
+        let all = self.layers.iter().zip(&self.states);
+        all.filter_map(|(layer, state)| Some((&layer.descriptor, state.as_ref().err()?)))
+    }
+
+    /// What is known of the labels of their paths; `None` if the policy is new.
+    pub fn known_labels(&self) -> Option<KnownLabels<'_>> {
+        let mut known = KnownLabels::new(self.policy?);
+        let mut found = false;
+        for layer in &self.layers {
+            if let Some(stored) = &layer.stored
+                && stored.checked_policy == self.policy
+            {
+                known.add(&layer.layer.entries, &stored.labels);
+                found = true;
+            }
+        }
+        found.then_some(known)
+    }
+
+    /// The same layers as [`KnownObjects::record`](crate::known::KnownObjects::record) wants them.
+    pub fn committed(&self) -> Vec<CommittedLayer> {
+        let all = self.layers.iter().zip(&self.states);
+        let committed = all.map(|(layer, state)| {
+            let LayerDescriptor { index, diff_id, .. } = layer.descriptor;
+            CommittedLayer::new(index, diff_id, &layer.layer.entries, state.is_ok())
+        });
+        committed.collect()
+    }
+
+    /// Writes the commits that are missing, `roots` being those of [`LayerCommits::trees`], which are
+    /// the trees from number 1 on of `plan` and `labels`; `checksums` are those of the plan's files.
+    /// Returns the commit of every layer.
+    ///
+    /// # Errors
+    /// The repo cannot be written.
+    pub fn write(
+        self,
+        transaction: &Transaction<'_>,
+        roots: &[Directories],
+        labels: &TreeLabels,
+        plan: &Plan<'_>,
+        checksums: &[Digest],
+    ) -> Result<Vec<(LayerDescriptor, Digest)>> {
+        let mut roots = (1..).zip(roots);
+        let mut commits = Vec::with_capacity(self.layers.len());
+        for (
+            MergedLayer {
+                descriptor, layer, ..
+            },
+            state,
+        ) in self.layers.into_iter().zip(self.states)
+        {
+            let commit = match state {
+                Ok(commit) => commit,
+                Err(tree) => {
+                    let (number, root) = roots.next().context("every tree has a root")?;
+                    let labels = LayerLabels {
+                        checked_policy: labels.checked_policy,
+                        tree: &tree,
+                        of_paths: &labels.of_tree(number),
+                    };
+                    let diff_id = descriptor.diff_id;
+                    let said = metadata(layer, diff_id, labels, plan, number, checksums);
+                    transaction.write_commit(&CommitSpec {
+                        root: TreeRoot::from(root),
+                        parent: None,
+                        metadata: &said.into_entries(),
+                        timestamp: TIMESTAMP,
+                    })?
+                }
+            };
+            commits.push((descriptor, commit));
+        }
+        Ok(commits)
+    }
+}
+
+/// The labels of a layer's tree.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerLabels<'a> {
+    /// What [`LayerRecord::checked_policy`] says.
+    pub checked_policy: Option<Digest>,
+    /// The tree.
+    pub tree: &'a Tree,
+    /// That of each path, in the order of [`Tree::walk`].
+    pub of_paths: &'a [Option<&'a str>],
+}
+
+impl<'a> LayerLabels<'a> {
+    /// That of each entry, see [`LayerRecord::labels`].
+    fn of_entries(&self, entries: &[Entry]) -> Vec<Option<Arc<str>>> {
+        let of_paths: HashMap<ImagePath, (FileKind, &str)> = self
+            .tree
+            .walk()
+            .zip(self.of_paths)
+            .filter_map(|((path, id), label)| {
+                Some((path, (kind(&self.tree.inode(id).content), (*label)?)))
+            })
+            .collect();
+        let mut shared: HashMap<&str, Arc<str>> = HashMap::default();
+        let labels = entries.iter().map(|entry| {
+            let path = in_usr_etc(&entry.path)?;
+            let &(found, label) = of_paths.get(&*path)?;
+            let shared = shared.entry(label).or_insert_with(|| label.into());
+            (found == kind_of(&entry.kind)).then(|| shared.clone())
+        });
+        labels.collect()
+    }
+}
+
 /// The metadata of the commit of `layer`, whose tree is number `tree` of `plan`; `checksums` are
-/// those of the plan's files, and `checked_policy` is what [`LayerRecord::checked_policy`] says.
+/// those of the plan's files.
 ///
 /// The record is left out where a file of the layer is not in the commit (a path that the layer has
 /// twice, a name that is not UTF-8), so that nobody takes the commit for the whole layer.
 pub fn metadata(
     layer: Layer,
     diff_id: Digest,
-    checked_policy: Option<Digest>,
+    labels: LayerLabels<'_>,
     plan: &Plan<'_>,
     tree: usize,
     checksums: &[Digest],
@@ -42,7 +222,8 @@ pub fn metadata(
         let record = LayerRecord {
             diff_id,
             uncompressed_size: layer.uncompressed_size,
-            checked_policy,
+            checked_policy: labels.checked_policy,
+            labels: labels.of_entries(&layer.entries),
             report: layer.report,
             entries: layer.entries,
             files,
@@ -60,10 +241,9 @@ pub fn metadata(
 mod tests {
     use super::*;
     use crate::bodies::BodyId;
-    use crate::layer_tree::layer_tree;
     use crate::report::Report;
     use crate::testing::Layers;
-    use crate::tree::{Tree, merge};
+    use crate::tree::merge;
 
     /// The record of the only layer, all of whose paths have the label `l`.
     fn record(layers: Layers) -> Option<LayerRecord> {
@@ -72,7 +252,12 @@ mod tests {
         let (mut merged, mut report) = (Tree::new(), Report::default());
         merge::apply(&mut merged, &entries, &Default::default(), &mut report).unwrap();
         let tree = layer_tree(&entries, Some(&merged));
-        let plan = Plan::new(&tree, &vec![Some("l"); tree.walk().count()]).unwrap();
+        let labels = LayerLabels {
+            checked_policy: None,
+            tree: &tree,
+            of_paths: &vec![Some("l"); tree.ids().count()],
+        };
+        let plan = Plan::new(&tree, labels.of_paths).unwrap();
         let checksums: Vec<_> = (0..plan.files().len())
             .map(|file| Digest::of(&[file as u8]))
             .collect();
@@ -82,7 +267,7 @@ mod tests {
             uncompressed_size: 7,
         };
         let diff_id = Digest::of(b"layer");
-        let said = metadata(layer, diff_id, None, &plan, 0, &checksums);
+        let said = metadata(layer, diff_id, labels, &plan, 0, &checksums);
         assert_eq!((said.diff_id, said.format), (diff_id, metadata::FORMAT));
         said.record
             .map(|record| LayerRecord::decode(&record, 3).unwrap())
@@ -106,6 +291,7 @@ mod tests {
         };
         // In the order of the walk: a, b, usr/etc/.wh.x.
         assert_eq!(record.files, [stored(1), stored(2)]);
+        assert_eq!(record.labels, vec![Some("l".into()); 4]);
         let bodies = record.entries.iter().filter_map(|entry| match entry.kind {
             EntryKind::File { body, .. } => Some(body),
             _ => None,

@@ -7,6 +7,7 @@
 //! left out: special files, names and link targets that are not UTF-8. So is the ostree repo of an
 //! encapsulated base: its files are elsewhere in the image too.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use crate::entry::{Entry, EntryKind};
@@ -58,7 +59,9 @@ fn committed(entry: &Entry, tree: &Tree, merged: Option<&Tree>) -> Option<(Image
     let mut inode = match &entry.kind {
         EntryKind::Hardlink(target) => match merged {
             Some(merged) => merged.inode(find(merged, &entry.path)?).clone(),
-            None => tree.inode(find(tree, &in_usr_etc(target)?)?).clone(),
+            None => tree
+                .inode(find(tree, in_usr_etc(target)?.as_ref())?)
+                .clone(),
         },
         kind => Inode {
             metadata: entry.metadata.clone(),
@@ -79,7 +82,7 @@ fn committed(entry: &Entry, tree: &Tree, merged: Option<&Tree>) -> Option<(Image
         _ => {}
     }
     clean_xattrs(&mut inode);
-    Some((in_usr_etc(&entry.path)?, inode))
+    Some((in_usr_etc(&entry.path)?.into_owned(), inode))
 }
 
 fn can_be_committed(path: &ImagePath) -> bool {
@@ -102,11 +105,15 @@ fn find(tree: &Tree, path: &ImagePath) -> Option<InodeId> {
     })
 }
 
-/// `path` with `/etc`, and its whiteout, in `/usr`; `None` if that is too long.
-fn in_usr_etc(path: &ImagePath) -> Option<ImagePath> {
+/// The path of an entry in the commit of its layer, with `/etc`, and its whiteout, in `/usr`; `None` if
+/// that is too long.
+pub fn in_usr_etc(path: &ImagePath) -> Option<Cow<'_, ImagePath>> {
     match path.components().next() {
-        Some(b"etc" | b".wh.etc") => ImagePath::parse(&[b"usr/", path.as_bytes()].concat()).ok(),
-        _ => Some(path.clone()),
+        Some(b"etc" | b".wh.etc") => {
+            let moved = ImagePath::parse(&[b"usr/", path.as_bytes()].concat());
+            moved.ok().map(Cow::Owned)
+        }
+        _ => Some(Cow::Borrowed(path)),
     }
 }
 

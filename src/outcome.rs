@@ -188,7 +188,7 @@ impl TreeSummary {
             ..Self::default()
         };
         let mut counted = HashSet::new();
-        for (_, id) in tree.walk() {
+        for id in tree.ids() {
             match tree.inode(id).content {
                 Content::Directory(_) => summary.directories += 1,
                 Content::Symlink(_) => summary.symlinks += 1,

@@ -169,7 +169,7 @@ fn config(cases: u32) -> ProptestConfig {
 fn regular_files() {
     let repos = Repos::new();
     proptest!(config(200), |(metadata in any_metadata(), body in vec(any::<u8>(), 0..5000))| {
-        let header = FileHeader::regular(&metadata).unwrap();
+        let header = FileHeader::regular(&metadata, None).unwrap();
         let mut hasher = header.hasher();
         hasher.update(&body);
         let checksum = hasher.finish();
@@ -199,7 +199,7 @@ fn symbolic_links() {
         metadata
     });
     proptest!(config(200), |(metadata in metadata, target in target)| {
-        let header = FileHeader::symlink(&metadata, target.as_bytes()).unwrap();
+        let header = FileHeader::symlink(&metadata, None, target.as_bytes()).unwrap();
         let checksum = Digest::of(header.bytes());
 
         let link = Metadata { mode: 0o777, ..metadata.clone() };
@@ -219,7 +219,7 @@ fn symbolic_links() {
 fn dirmetas() {
     let repos = Repos::new();
     proptest!(config(200), |(metadata in any_metadata())| {
-        let ours = dirmeta(&metadata).unwrap();
+        let ours = dirmeta(&metadata, None).unwrap();
         let theirs = ostree::create_directory_metadata(
             &file_info(&metadata, S_IFDIR, None),
             Some(&xattrs_variant(&metadata.xattrs)),
@@ -280,7 +280,7 @@ fn xattr_values_of_every_width() {
         ..Metadata::default()
     };
     for length in (200..270).chain(65_400..65_560) {
-        let ours = dirmeta(&metadata(length)).unwrap();
+        let ours = dirmeta(&metadata(length), None).unwrap();
         let info = file_info(&metadata(length), S_IFDIR, None);
         let xattrs = xattrs_variant(&metadata(length).xattrs);
         repos.check_metadata(

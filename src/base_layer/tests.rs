@@ -36,7 +36,7 @@ fn commit() -> Commit {
         xattrs: [named].into(),
         ..Metadata::default()
     };
-    let mut hasher = FileHeader::regular(&described).unwrap().hasher();
+    let mut hasher = FileHeader::regular(&described, None).unwrap().hasher();
     hasher.update(b"content");
     let file = hasher.finish().hex();
     add("file-xattrs", vec![label].to_variant());

@@ -175,7 +175,7 @@ impl OstreeBase {
         }
         tree.remove(repo);
         let linked = unlink(tree, &in_repo);
-        let elsewhere: BTreeSet<_> = tree.walk().map(|(_, id)| id).collect();
+        let elsewhere: BTreeSet<_> = tree.ids().collect();
         let bytes: u64 = in_repo
             .difference(&elsewhere)
             .map(|&id| size(tree, id))

@@ -5,16 +5,18 @@ use std::fmt;
 
 use anyhow::Result;
 
-use super::{ContextId, Contexts, FileKind, Match, Policy, PolicyError, PolicyLine, lookup_path};
+use super::{
+    ContextId, Contexts, FileKind, KnownLabels, Match, Policy, PolicyError, PolicyLine, lookup_path,
+};
 use crate::path::{ImagePath, escape};
 
 /// The size of each half of the [`sample`]. Real trees use some 300 lines of their policy, so
 /// libselinux is asked some 650 questions, of which its releases up to 3.7 answer 2,500 a second.
 const SAMPLE: usize = 350;
 
-/// How many of the nodes are asked about that were labelled by the same policy before: the time
-/// that libselinux takes is most of that of an update.
-const FAMILIAR_SAMPLE: usize = 25;
+/// How many of the nodes are asked about that the same policy labelled before: the time that
+/// libselinux takes is much of that of an update.
+const FAMILIAR_SAMPLE: usize = 4;
 
 /// Who is right by definition.
 pub trait Reference {
@@ -110,16 +112,55 @@ pub fn label_all<R: Reference, N: Iterator<Item = Node>>(
     reference: impl FnOnce() -> Result<R>,
     nodes: impl Fn() -> N,
 ) -> Result<Labels> {
-    label_news(policy, reference, nodes, |_| false)
+    label_news(policy, reference, nodes, &Earlier::default())
 }
 
-/// [`label_all`] where nodes may be `familiar`, by their number: the same policy labelled them at
-/// an earlier import, which checked a sample. Of those only a few are checked again.
+/// What the same policy said at an earlier import, which checked a sample of it.
+#[derive(Debug, Default)]
+pub(super) struct Earlier<'a> {
+    /// So many of the first nodes were labelled then, nearly all of them.
+    pub labelled: usize,
+    /// Those whose labels are known.
+    pub known: Option<&'a KnownLabels<'a>>,
+}
+
+impl<'a> Earlier<'a> {
+    /// The label of a node, as far as it is known.
+    pub fn label(&self, (path, kind): &Node) -> Option<&'a str> {
+        self.known?.find(path, *kind)
+    }
+}
+
+/// A label that is known, or what the policy says.
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    Known(ContextId),
+    Found(Option<Match>),
+}
+
+impl Answer {
+    fn context(self) -> Option<ContextId> {
+        match self {
+            Self::Known(context) => Some(context),
+            Self::Found(found) => found.and_then(|found| found.context),
+        }
+    }
+
+    fn line(self, policy: &Policy) -> Option<&PolicyLine> {
+        match self {
+            Self::Found(Some(found)) => Some(policy.line(found.spec)),
+            _ => None,
+        }
+    }
+}
+
+/// [`label_all`] where some of it was labelled `earlier`. Of that only a few nodes are checked again,
+/// and none whose label is known: it would be the same question.
 pub(super) fn label_news<R: Reference, N: Iterator<Item = Node>>(
     policy: Result<Policy, PolicyError>,
     reference: impl FnOnce() -> Result<R>,
     nodes: impl Fn() -> N,
-    familiar: impl Fn(usize) -> bool,
+    earlier: &Earlier<'_>,
 ) -> Result<Labels> {
     let policy = match policy {
         Ok(policy) => policy,
@@ -128,12 +169,23 @@ pub(super) fn label_news<R: Reference, N: Iterator<Item = Node>>(
     };
     let mut reference = reference()?;
     let mut labeler = policy.labeler();
-    let matches: Vec<_> = nodes()
-        .map(|(path, kind)| labeler.label(&lookup_path(&path), kind))
+    let mut contexts = policy.contexts().clone();
+    let answers: Vec<_> = nodes()
+        .map(|node| match (earlier.label(&node), node) {
+            (Some(label), _) => Answer::Known(contexts.intern(label)),
+            (None, (path, kind)) => Answer::Found(labeler.label(&lookup_path(&path), kind)),
+        })
         .collect();
-    let sample = sample_news(&matches, familiar);
+    let sample = sample_news(&answers, earlier.labelled);
     let checked = sample.len();
-    let disagreements = compare(&policy, &mut reference, nodes(), &matches, &sample)?;
+    let disagreements = compare(
+        &policy,
+        &contexts,
+        &mut reference,
+        nodes(),
+        &answers,
+        &sample,
+    )?;
     if !disagreements.is_empty() {
         return take_over(
             &mut reference,
@@ -142,8 +194,8 @@ pub(super) fn label_news<R: Reference, N: Iterator<Item = Node>>(
         );
     }
     Ok(Labels {
-        contexts: policy.contexts().clone(),
-        labels: matches.iter().map(|m| m.and_then(|m| m.context)).collect(),
+        contexts,
+        labels: answers.into_iter().map(Answer::context).collect(),
         checked,
         taken_over: None,
     })
@@ -174,11 +226,23 @@ pub fn sample(matches: &[Option<Match>], size: usize) -> BTreeSet<usize> {
     chosen
 }
 
-/// A [`sample`] of the answers that are news, and a few of the others.
-fn sample_news(matches: &[Option<Match>], familiar: impl Fn(usize) -> bool) -> BTreeSet<usize> {
-    let (familiar, news): (Vec<_>, Vec<_>) = (0..matches.len()).partition(|&n| familiar(n));
-    let answers: Vec<_> = news.iter().map(|&n| matches[n]).collect();
-    let of_news = sample(&answers, SAMPLE).into_iter().map(|n| news[n]);
+/// A [`sample`] of the answers that are news, and a few of the first so many, which were labelled
+/// earlier.
+fn sample_news(answers: &[Answer], labelled_earlier: usize) -> BTreeSet<usize> {
+    let mut familiar = Vec::new();
+    let mut news = Vec::new();
+    let mut matches = Vec::new();
+    for (n, answer) in answers.iter().enumerate() {
+        match *answer {
+            Answer::Known(_) => {}
+            Answer::Found(_) if n < labelled_earlier => familiar.push(n),
+            Answer::Found(found) => {
+                news.push(n);
+                matches.push(found);
+            }
+        }
+    }
+    let of_news = sample(&matches, SAMPLE).into_iter().map(|n| news[n]);
     let stride = familiar.len().div_ceil(FAMILIAR_SAMPLE).max(1);
     of_news
         .chain(familiar.into_iter().step_by(stride))
@@ -187,24 +251,25 @@ fn sample_news(matches: &[Option<Match>], familiar: impl Fn(usize) -> bool) -> B
 
 fn compare(
     policy: &Policy,
+    contexts: &Contexts,
     reference: &mut impl Reference,
     nodes: impl Iterator<Item = Node>,
-    matches: &[Option<Match>],
+    answers: &[Answer],
     sample: &BTreeSet<usize>,
 ) -> Result<Vec<Disagreement>> {
     let mut disagreements = Vec::new();
-    let answered = nodes.zip(matches).enumerate();
+    let answered = nodes.zip(answers).enumerate();
     let sampled = answered.filter(|(n, _)| sample.contains(n));
-    for (_, ((path, kind), &found)) in sampled {
+    for (_, ((path, kind), &answer)) in sampled {
         let path = lookup_path(&path);
-        let ours = found.and_then(|m| m.context).map(|id| policy.context(id));
+        let ours = answer.context().map(|id| contexts.get(id));
         let libselinux = reference.lookup(&path, kind)?;
         if libselinux.as_deref() != ours {
             disagreements.push(Disagreement {
                 path,
                 kind,
                 ours: ours.map(str::to_owned),
-                line: found.map(|m| policy.line(m.spec).clone()),
+                line: answer.line(policy).cloned(),
                 libselinux,
             });
         }
@@ -234,7 +299,9 @@ fn take_over(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::Digest;
     use crate::label::PolicyFiles;
+    use crate::testing::Layers;
 
     /// Answers by a table of lines of its own, and counts the questions.
     struct Table {
@@ -314,17 +381,39 @@ mod tests {
 
     #[test]
     fn of_what_is_familiar_little_is_asked() {
-        let asked = |familiar: &dyn Fn(usize) -> bool| {
+        let asked = |labelled| {
             let mut reference = Table::new(POLICY);
+            let earlier = Earlier {
+                labelled,
+                known: None,
+            };
             let nodes = || nodes().into_iter();
-            let labels = label_news(parse(POLICY), || Ok(&mut reference), nodes, familiar);
+            let labels = label_news(parse(POLICY), || Ok(&mut reference), nodes, &earlier);
             assert_eq!(labels.unwrap().taken_over, None);
             reference.asked
         };
-        let all = asked(&|_| false);
-        assert_eq!(asked(&|_| true), FAMILIAR_SAMPLE);
-        assert_eq!(asked(&|n| n >= 10), 10 + FAMILIAR_SAMPLE);
-        assert!(all > 300, "{all}");
+        let all = nodes().len();
+        assert!(asked(0) > 300, "{}", asked(0));
+        assert_eq!(asked(all), FAMILIAR_SAMPLE);
+        assert_eq!(asked(all - 10), 10 + FAMILIAR_SAMPLE);
+    }
+
+    #[test]
+    fn known_labels_are_taken_as_they_are() {
+        let (layers, _) = Layers::new().file("usr/bin/sh", "").build();
+        let of_layer = [Some("known".into())];
+        let mut known = KnownLabels::new(Digest::of(b"policy"));
+        known.add(&layers[0], &of_layer);
+        let earlier = Earlier {
+            labelled: 0,
+            known: Some(&known),
+        };
+        let mut reference = Table::new(POLICY);
+        let nodes = || nodes().into_iter();
+        let labels = label_news(parse(POLICY), || Ok(&mut reference), nodes, &earlier).unwrap();
+        assert_eq!(labels.taken_over, None);
+        assert_eq!(label(&labels, 0), Some("usr"));
+        assert_eq!(label(&labels, 3001), Some("known"));
     }
 
     #[test]

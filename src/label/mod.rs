@@ -20,6 +20,7 @@
 
 mod check;
 mod context;
+mod known;
 mod libselinux;
 mod pattern;
 mod policy;
@@ -28,6 +29,7 @@ mod tree;
 
 pub use check::{Disagreement, Labels, Node, Reference, TakeOver, label_all, sample};
 pub use context::{ContextId, Contexts};
+pub use known::{KnownLabels, kind_of};
 pub use libselinux::Oracle;
 pub use policy::{Explanation, Labeler, Match, Policy, SpecId};
 pub use tree::{TreeLabels, kind, label_tree, label_trees};

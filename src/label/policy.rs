@@ -83,14 +83,18 @@ impl Policy {
         files: &PolicyFiles,
         paths: impl Iterator<Item = Vec<u8>>,
     ) -> Result<Self, PolicyError> {
-        let mut specifications = files.specifications()?;
+        let specifications = files.specifications()?;
         let aliases = Aliases::parse(files)?;
-        let mut prefixes: Prefixes = specifications.iter().map(Specification::prefix).collect();
+        let prefixes: Vec<_> = specifications.iter().map(Specification::prefix).collect();
+        let mut seen = Prefixes::new(&prefixes);
         for path in paths {
-            prefixes.see(&aliases.resolve(&path).0);
+            seen.see(&aliases.resolve(&path).0);
         }
-        specifications.retain(|specification| prefixes.has_seen(&specification.prefix()));
-        Self::compile(specifications, aliases)
+        let concerned = specifications
+            .into_iter()
+            .zip(&prefixes)
+            .filter(|(_, prefix)| seen.has_seen(prefix));
+        Self::compile(concerned.map(|(line, _)| line).collect(), aliases)
     }
 
     fn compile(
@@ -107,7 +111,7 @@ impl Policy {
             match pattern::translate(spec.regex) {
                 Ok(pattern) => patterns.push(pattern),
                 Err(reason) => {
-                    let line = spec.line;
+                    let line = spec.line.cite();
                     return Err(PolicyError::Unsupported { line, reason });
                 }
             }
@@ -115,7 +119,7 @@ impl Policy {
                 kind: spec.kind,
                 stem: spec.stem().map(|stem| stem.as_bytes().into()),
                 context: spec.context.map(|context| contexts.intern(context)),
-                line: spec.line,
+                line: spec.line.cite(),
             });
         }
 

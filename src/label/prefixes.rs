@@ -2,30 +2,31 @@
 
 /// A set of byte strings that learns which of them are prefixes of paths it is shown. One search
 /// among the sorted strings a path, however many there are.
-#[derive(Debug, Default)]
-pub struct Prefixes {
+#[derive(Debug)]
+pub struct Prefixes<'a> {
     /// In byte order, each once.
-    sorted: Vec<Prefix>,
+    sorted: Vec<Prefix<'a>>,
 }
 
 #[derive(Debug)]
-struct Prefix {
-    bytes: Vec<u8>,
+struct Prefix<'a> {
+    bytes: &'a [u8],
     /// The longest of the others that is a prefix of this one.
     shorter: Option<usize>,
     seen: bool,
 }
 
-impl FromIterator<Vec<u8>> for Prefixes {
-    fn from_iter<I: IntoIterator<Item = Vec<u8>>>(prefixes: I) -> Self {
-        let mut all: Vec<_> = prefixes.into_iter().collect();
+impl<'a> Prefixes<'a> {
+    /// The set of `prefixes`, none of them seen.
+    pub fn new(prefixes: &'a [Vec<u8>]) -> Self {
+        let mut all: Vec<_> = prefixes.iter().map(Vec::as_slice).collect();
         all.sort_unstable();
         all.dedup();
-        let mut sorted: Vec<Prefix> = Vec::with_capacity(all.len());
+        let mut sorted: Vec<Prefix<'_>> = Vec::with_capacity(all.len());
         for bytes in all {
             // What is a prefix of both this and the one before is one of that one's prefixes.
             let mut shorter = sorted.len().checked_sub(1);
-            while let Some(n) = shorter.filter(|&n| !bytes.starts_with(&sorted[n].bytes)) {
+            while let Some(n) = shorter.filter(|&n| !bytes.starts_with(sorted[n].bytes)) {
                 shorter = sorted[n].shorter;
             }
             sorted.push(Prefix {
@@ -36,18 +37,16 @@ impl FromIterator<Vec<u8>> for Prefixes {
         }
         Self { sorted }
     }
-}
 
-impl Prefixes {
     /// Remembers the prefixes of `path`.
     pub fn see(&mut self, path: &[u8]) {
-        let after = self.sorted.partition_point(|prefix| *prefix.bytes <= *path);
+        let after = self.sorted.partition_point(|prefix| prefix.bytes <= path);
         // All strings from a prefix of the path to the path itself have that prefix, so every
         // prefix of the path is on this way.
         let mut next = after.checked_sub(1);
         while let Some(n) = next.filter(|&n| !self.sorted[n].seen) {
             let prefix = &mut self.sorted[n];
-            prefix.seen = path.starts_with(&prefix.bytes);
+            prefix.seen = path.starts_with(prefix.bytes);
             next = prefix.shorter;
         }
     }
@@ -56,7 +55,7 @@ impl Prefixes {
     pub fn has_seen(&self, prefix: &[u8]) -> bool {
         let found = self
             .sorted
-            .binary_search_by(|other| (*other.bytes).cmp(prefix));
+            .binary_search_by(|other| other.bytes.cmp(prefix));
         found.is_ok_and(|n| self.sorted[n].seen)
     }
 }
@@ -69,10 +68,8 @@ mod tests {
     #[test]
     fn only_prefixes_are_seen() {
         let all = ["", "/", "/usr", "/usr/bin", "/usr/bin/x", "/usr/lib", "/v"];
-        let mut prefixes: Prefixes = all
-            .map(|text| text.as_bytes().to_vec())
-            .into_iter()
-            .collect();
+        let bytes = all.map(|text| text.as_bytes().to_vec());
+        let mut prefixes = Prefixes::new(&bytes);
         assert!(all.iter().all(|text| !prefixes.has_seen(text.as_bytes())));
         prefixes.see(b"/usr/bin/sh");
         let seen = |prefixes: &Prefixes| all.map(|text| prefixes.has_seen(text.as_bytes()));
@@ -95,8 +92,8 @@ mod tests {
             all in prop::collection::vec("[ab]{0,5}", 0..20),
             paths in prop::collection::vec("[ab]{0,8}", 0..6),
         ) {
-            let bytes = |text: &String| text.clone().into_bytes();
-            let mut prefixes: Prefixes = all.iter().map(bytes).collect();
+            let bytes: Vec<_> = all.iter().map(|text| text.clone().into_bytes()).collect();
+            let mut prefixes = Prefixes::new(&bytes);
             for path in &paths {
                 prefixes.see(path.as_bytes());
             }

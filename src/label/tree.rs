@@ -2,11 +2,11 @@
 
 use anyhow::{Context as _, Result};
 
-use super::check::label_news;
+use super::check::{Earlier, label_news};
+use super::known::{KnownLabels, kind_of_special};
 use super::{FileKind, Labels, NoPolicy, Oracle, Policy, XATTR, find_policy, lookup_path};
 use crate::bodies::Bodies;
 use crate::digest::Digest;
-use crate::metadata::Special;
 use crate::path::ImagePath;
 use crate::policy::{Host, policies, selinux_directory};
 use crate::report::{Action, Report};
@@ -57,21 +57,21 @@ pub fn label_tree(tree: &Tree, bodies: &Bodies, report: &mut Report) -> Result<T
     label_trees(tree, &[], None, bodies, report)
 }
 
-/// [`label_tree`], and by the same policy its `layers`, about which nothing is noted. If the policy
-/// is `familiar`, the [`TreeLabels::checked_policy`] of an earlier import, libselinux is asked about
-/// the layers, and a little about the tree, most of which it was asked about then.
+/// [`label_tree`], and by the same policy its `layers`, about which nothing is noted. Labels that are
+/// `known` of this policy are taken as they are; then libselinux is asked about the layers, and a
+/// little about the tree, most of which it was asked about at the earlier import.
 ///
 /// # Errors
 /// As there.
 pub fn label_trees(
     tree: &Tree,
     layers: &[&Tree],
-    familiar: Option<Digest>,
+    known: Option<&KnownLabels<'_>>,
     bodies: &Bodies,
     report: &mut Report,
 ) -> Result<TreeLabels> {
     let trees = || [tree].into_iter().chain(layers.iter().copied());
-    let paths: Vec<_> = trees().map(|tree| tree.walk().count()).collect();
+    let paths: Vec<_> = trees().map(|tree| tree.ids().count()).collect();
     let (name, files) = match find_policy(tree, bodies)? {
         Ok(found) => found,
         Err(reason) => {
@@ -90,9 +90,14 @@ pub fn label_trees(
         })
     };
     let digest = files.digest();
-    let familiar = |n| familiar == Some(digest) && n < paths[0];
-    let policy = Policy::for_paths(&files, nodes().map(|(path, _)| lookup_path(&path)));
-    let labels = label_news(policy, || Oracle::new(&files), nodes, familiar)
+    let known = known.filter(|known| known.policy == digest);
+    let earlier = Earlier {
+        labelled: if known.is_some() { paths[0] } else { 0 },
+        known,
+    };
+    let unknown = nodes().filter(|node| earlier.label(node).is_none());
+    let policy = Policy::for_paths(&files, unknown.map(|(path, _)| lookup_path(&path)));
+    let labels = label_news(policy, || Oracle::new(&files), nodes, &earlier)
         .with_context(|| format!("labelling with the policy {name} of the image"))?;
     if let Some(reason) = &labels.taken_over {
         report.note(
@@ -102,8 +107,14 @@ pub fn label_trees(
             reason.to_string(),
         );
     }
-    for ((path, _), label) in tree.walk().zip(&labels.labels) {
-        if label.is_none() {
+    let of_tree = &labels.labels[..paths[0]];
+    // Nearly every tree has a label for each path, and walking it takes as long as labelling it.
+    if of_tree.contains(&None) {
+        for ((path, _), _) in tree
+            .walk()
+            .zip(of_tree)
+            .filter(|(_, label)| label.is_none())
+        {
             let detail = format!("the policy gives no {}", String::from_utf8_lossy(XATTR));
             report.note("label", Action::Warning, &path, detail);
         }
@@ -138,10 +149,7 @@ pub fn kind(content: &Content) -> FileKind {
         Content::Directory(_) => FileKind::Directory,
         Content::File { .. } => FileKind::Regular,
         Content::Symlink(_) => FileKind::Symlink,
-        Content::Special(Special::CharDevice { .. }) => FileKind::CharDevice,
-        Content::Special(Special::BlockDevice { .. }) => FileKind::BlockDevice,
-        Content::Special(Special::Fifo) => FileKind::Fifo,
-        Content::Special(Special::Socket) => FileKind::Socket,
+        Content::Special(special) => kind_of_special(special),
     }
 }
 
@@ -206,14 +214,15 @@ mod tests {
             1,
             "only the first tree's paths are told"
         );
-        let known = labels.checked_policy;
+        let known = labels.checked_policy.map(KnownLabels::new);
+        let known = known.as_ref();
         let unlabelled = label_trees(&layer, &[&tree], known, &bodies, &mut report).unwrap();
         assert_eq!(unlabelled.of_tree(1), vec![None; tree.walk().count()]);
         assert_eq!(unlabelled.checked_policy, None);
 
         // Whoever is asked about it, the labels are the same.
         let again = label_trees(&tree, &[&layer, &tree], known, &bodies, &mut report).unwrap();
-        assert!(known.is_some() && again.checked_policy == known);
+        assert!(known.is_some() && again.checked_policy == labels.checked_policy);
         assert_eq!(again.of_paths(), labels.of_paths());
     }
 

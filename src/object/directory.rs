@@ -11,12 +11,12 @@ const S_IFDIR: u32 = 0o040_000;
 ///
 /// # Errors
 /// [`ObjectError::InvalidXattrName`], [`ObjectError::EmptyXattr`]
-pub fn dirmeta(metadata: &Metadata) -> Result<MetadataObject, ObjectError> {
+pub fn dirmeta(metadata: &Metadata, label: Option<&str>) -> Result<MetadataObject, ObjectError> {
     let mut out = Vec::new();
     for number in [metadata.uid, metadata.gid, S_IFDIR | metadata.mode] {
         out.extend_from_slice(&number.to_be_bytes());
     }
-    variant::xattrs(&mut out, &metadata.xattrs)?;
+    variant::xattrs(&mut out, &metadata.xattrs, label)?;
     Ok(MetadataObject::new(MetadataKind::DirMeta, out))
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::plan::labelled;
 use super::{ObjectError, variant};
 use crate::digest::Hasher;
 use crate::metadata::Metadata;
@@ -19,21 +18,13 @@ const S_IFLNK: u32 = 0o120_000;
 pub struct FileHeader(Arc<[u8]>);
 
 impl FileHeader {
-    /// The header of a regular file. A label must be among the xattrs, its value with the trailing
-    /// NUL that libselinux writes.
+    /// The header of a regular file, its SELinux context being `label`. Where that is `None`, a
+    /// context may be among the xattrs, its value with the trailing NUL that libselinux writes.
     ///
     /// # Errors
     /// [`ObjectError::InvalidXattrName`], [`ObjectError::EmptyXattr`]
-    pub fn regular(metadata: &Metadata) -> Result<Self, ObjectError> {
-        Self::new(metadata, S_IFREG | metadata.mode, "")
-    }
-
-    /// [`FileHeader::regular`] with this SELinux context in place of any that is there.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn labelled(metadata: &Metadata, label: Option<&str>) -> Result<Self, ObjectError> {
-        Self::regular(&labelled(metadata, label))
+    pub fn regular(metadata: &Metadata, label: Option<&str>) -> Result<Self, ObjectError> {
+        Self::new(metadata, label, S_IFREG | metadata.mode, "")
     }
 
     /// The header of a symbolic link, whose mode is always `0777`.
@@ -41,25 +32,36 @@ impl FileHeader {
     /// # Errors
     /// [`ObjectError::InvalidTarget`], [`ObjectError::TargetNotUtf8`], and those of
     /// [`FileHeader::regular`].
-    pub fn symlink(metadata: &Metadata, target: &[u8]) -> Result<Self, ObjectError> {
+    pub fn symlink(
+        metadata: &Metadata,
+        label: Option<&str>,
+        target: &[u8],
+    ) -> Result<Self, ObjectError> {
         if target.is_empty() || target.contains(&0) {
             return Err(ObjectError::InvalidTarget(escape(target)));
         }
         let target =
             std::str::from_utf8(target).map_err(|_| ObjectError::TargetNotUtf8(escape(target)))?;
-        Self::new(metadata, S_IFLNK | 0o777, target)
+        Self::new(metadata, label, S_IFLNK | 0o777, target)
     }
 
-    fn new(metadata: &Metadata, mode: u32, target: &str) -> Result<Self, ObjectError> {
+    fn new(
+        metadata: &Metadata,
+        label: Option<&str>,
+        mode: u32,
+        target: &str,
+    ) -> Result<Self, ObjectError> {
         const FRAME: usize = 8;
-        let mut out = vec![0; FRAME];
+        // Most headers are a label beside the numbers.
+        let mut out = Vec::with_capacity(128);
+        out.resize(FRAME, 0);
         let device = 0;
         for number in [metadata.uid, metadata.gid, mode, device] {
             out.extend_from_slice(&number.to_be_bytes());
         }
         variant::string(&mut out, target.as_bytes());
         let target_end = out.len();
-        variant::xattrs(&mut out, &metadata.xattrs)?;
+        variant::xattrs(&mut out, &metadata.xattrs, label)?;
         variant::end_container(&mut out, FRAME, [target_end].into_iter());
         let length = u32::try_from(out.len() - FRAME).expect("xattrs of less than 4 GiB");
         out[..4].copy_from_slice(&length.to_be_bytes());
@@ -91,7 +93,7 @@ mod tests {
             (b"a\0b", ObjectError::InvalidTarget("a\\u{0}b".into())),
             (b"\xff", ObjectError::TargetNotUtf8("\\xff".into())),
         ] {
-            assert_eq!(FileHeader::symlink(&metadata, target), Err(error));
+            assert_eq!(FileHeader::symlink(&metadata, None, target), Err(error));
         }
         for (name, value, error) in [
             ("", "value", ObjectError::InvalidXattrName(String::new())),
@@ -106,7 +108,7 @@ mod tests {
                 xattrs: [(name.as_bytes().into(), value.as_bytes().into())].into(),
                 ..Metadata::default()
             };
-            assert_eq!(FileHeader::regular(&metadata), Err(error));
+            assert_eq!(FileHeader::regular(&metadata, None), Err(error));
         }
     }
 }

@@ -4,17 +4,17 @@
 //! has and in however many trees. When their checksums are known, the directories follow from the
 //! leaves up.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::iter;
 use std::ops::Range;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use foldhash::HashMap;
 
 use super::directory::file_name;
 use super::{FileHeader, MetadataObject, dirmeta, dirtree};
 use crate::bodies::BodyId;
 use crate::digest::Digest;
-use crate::metadata::Metadata;
 use crate::path::{ImagePath, PathBuffer};
 use crate::tree::{Content, Inode, Tree};
 
@@ -88,7 +88,6 @@ impl<'l> Plan<'l> {
     /// leave; more or fewer labels than paths. So nothing of such a tree is ever written.
     pub fn add(&mut self, tree: &Tree, labels: &[Option<&'l str>]) -> Result<()> {
         self.trees.push(self.directories.len());
-        let mut hardlinks = HashMap::new();
         let mut labels = labels.iter();
         // The directories from the root down to where the walk is, and the lengths of their paths.
         let mut open: Vec<(usize, usize)> = Vec::new();
@@ -115,11 +114,7 @@ impl<'l> Plan<'l> {
                 continue;
             }
             let parent = parent.context("the root is not a directory")?;
-            let index = match hardlinks.get(&(id, label)) {
-                Some(&index) => index,
-                None => self.add_file(&path, parent, label, inode)?,
-            };
-            hardlinks.insert((id, label), index);
+            let index = self.add_file(&path, parent, label, inode)?;
             self.directories[parent].files.push((name.into(), index));
         }
         let spare = labels.len();
@@ -214,8 +209,7 @@ impl<'l> Plan<'l> {
         inode: &Inode,
         label: Option<&str>,
     ) -> Result<usize> {
-        let dirmeta =
-            dirmeta(&labelled(&inode.metadata, label)).with_context(|| path.to_string())?;
+        let dirmeta = dirmeta(&inode.metadata, label).with_context(|| path.to_string())?;
         let index = self.directories.len();
         if let Some(parent) = parent {
             self.directories[parent].directories.push(index);
@@ -239,12 +233,9 @@ impl<'l> Plan<'l> {
     ) -> Result<usize> {
         let (header, body) = match &inode.content {
             Content::File { body, .. } => {
-                (FileHeader::labelled(&inode.metadata, label), Some(*body))
+                (FileHeader::regular(&inode.metadata, label), Some(*body))
             }
-            Content::Symlink(target) => {
-                let metadata = labelled(&inode.metadata, label);
-                (FileHeader::symlink(&metadata, target), None)
-            }
+            Content::Symlink(target) => (FileHeader::symlink(&inode.metadata, label, target), None),
             Content::Special(special) => bail!(
                 "{path} is a {special}, which ostree cannot hold; the fixup special-files drops it"
             ),
@@ -252,15 +243,16 @@ impl<'l> Plan<'l> {
         };
         let header = header.with_context(|| path.to_string())?;
         let file = FileObject { header, body };
-        if let Some(&index) = self.known.get(&file) {
-            return Ok(index);
-        }
+        let vacant = match self.known.entry(file) {
+            Entry::Occupied(known) => return Ok(*known.get()),
+            Entry::Vacant(vacant) => vacant,
+        };
         let index = self.files.len();
         self.names
             .push((parent, self.directories[parent].files.len()));
         self.labels.push(label);
-        self.known.insert(file.clone(), index);
-        self.files.push(file);
+        self.files.push(vacant.key().clone());
+        vacant.insert(index);
         Ok(index)
     }
 }
@@ -281,21 +273,10 @@ fn path_of(directories: &[Directory], index: usize) -> ImagePath {
     path.to_path()
 }
 
-/// `metadata` with a SELinux context, as libselinux stores it: with a trailing NUL.
-pub(super) fn labelled(metadata: &Metadata, label: Option<&str>) -> Metadata {
-    let mut metadata = metadata.clone();
-    if let Some(label) = label {
-        let value = [label.as_bytes(), b"\0"].concat();
-        metadata
-            .xattrs
-            .insert((*b"security.selinux").into(), value.into());
-    }
-    metadata
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metadata::Metadata;
     use crate::testing::Layers;
 
     fn digests(plan: &Plan) -> Vec<Digest> {
@@ -359,7 +340,7 @@ mod tests {
         let digests = digests(&plan);
         let by_path = |p: &str| digests[(0..3).find(|&i| plan.path(i).to_string() == p).unwrap()];
         let path = |p: &str| ImagePath::parse(p.as_bytes()).unwrap();
-        let meta = dirmeta(&Metadata::implicit_directory()).unwrap();
+        let meta = dirmeta(&Metadata::implicit_directory(), None).unwrap();
         let b = dirtree(|| path("a/b"), [(&b"c"[..], by_path("/a/b/c"))], []).unwrap();
         let a = dirtree(
             || path("a"),

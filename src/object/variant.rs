@@ -52,8 +52,16 @@ pub(super) fn string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(0);
 }
 
-/// Appends extended attributes as `a(ayay)`: names are bytestrings, values are as they are.
-pub(super) fn xattrs(out: &mut Vec<u8>, xattrs: &Xattrs) -> Result<(), ObjectError> {
+/// The name of the attribute that holds an SELinux context, whose value ends in NUL.
+const SELINUX: &[u8] = b"security.selinux";
+
+/// Appends extended attributes as `a(ayay)`: names are bytestrings, values are as they are. An
+/// SELinux context `label` takes the place of any that is among them.
+pub(super) fn xattrs(
+    out: &mut Vec<u8>,
+    xattrs: &Xattrs,
+    label: Option<&str>,
+) -> Result<(), ObjectError> {
     for (name, value) in xattrs {
         if name.is_empty() || name.contains(&0) {
             return Err(ObjectError::InvalidXattrName(escape(name)));
@@ -62,7 +70,15 @@ pub(super) fn xattrs(out: &mut Vec<u8>, xattrs: &Xattrs) -> Result<(), ObjectErr
             return Err(ObjectError::EmptyXattr(escape(name)));
         }
     }
-    array(out, xattrs, |out, (name, value)| {
+    let label = label.map(|label| [label.as_bytes(), b"\0"].concat());
+    let mut all: Vec<(&[u8], &[u8])> = Vec::with_capacity(xattrs.len() + 1);
+    all.extend(xattrs.iter().map(|(name, value)| (&**name, &**value)));
+    if let Some(label) = &label {
+        all.retain(|(name, _)| *name != SELINUX);
+        let place = all.partition_point(|(name, _)| *name < SELINUX);
+        all.insert(place, (SELINUX, label));
+    }
+    array(out, all, |out, (name, value)| {
         let start = out.len();
         string(out, name);
         let name_end = out.len();

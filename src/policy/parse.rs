@@ -14,7 +14,7 @@ const NONE: &str = "<<none>>";
 #[derive(Debug, PartialEq, Eq)]
 pub struct Specification<'a> {
     /// Where it stands.
-    pub line: PolicyLine,
+    pub line: SourceLine<'a>,
     /// The whole path has to match it.
     pub regex: &'a str,
     /// The files it is for; `None`: every kind.
@@ -213,7 +213,7 @@ pub fn specifications(
         };
         let context = text(context);
         specifications.push(Specification {
-            line: line.cite(),
+            line,
             regex: text(regex),
             kind,
             context: (context != NONE).then_some(context),
@@ -259,23 +259,25 @@ fn file_kind(field: &[u8]) -> Option<FileKind> {
     })
 }
 
-struct Line<'a> {
+/// A line of a policy file, where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceLine<'a> {
     file: PolicyFile,
     number: usize,
     bytes: &'a [u8],
 }
 
-fn lines(file: PolicyFile, content: &[u8]) -> impl Iterator<Item = Line<'_>> {
+fn lines(file: PolicyFile, content: &[u8]) -> impl Iterator<Item = SourceLine<'_>> {
     (1..)
         .zip(content.split(|&b| b == b'\n'))
-        .map(move |(number, bytes)| Line {
+        .map(move |(number, bytes)| SourceLine {
             file,
             number,
             bytes,
         })
 }
 
-impl<'a> Line<'a> {
+impl<'a> SourceLine<'a> {
     /// Its fields; none if it is blank or a comment.
     fn fields(&self) -> Result<impl Iterator<Item = &'a [u8]> + use<'a>, MalformedLine> {
         if self.bytes.contains(&0) {
@@ -289,7 +291,8 @@ impl<'a> Line<'a> {
         Ok(fields.take(if comment { 0 } else { usize::MAX }))
     }
 
-    fn cite(&self) -> PolicyLine {
+    /// The line for a message.
+    pub fn cite(&self) -> PolicyLine {
         let text = String::from_utf8_lossy(self.bytes);
         PolicyLine {
             file: self.file,

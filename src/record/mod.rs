@@ -19,7 +19,8 @@
 //!   xattrs (name, value; ascending), then for
 //!   a file its size and 0 or one more than the number of its label,
 //!   a link its target, a hardlink its path, a device its numbers;
-//! - the checksum of the object of each file (32 bytes each, not counted).
+//! - the checksum of the object of each file (32 bytes each, not counted);
+//! - of each entry 0 or one more than the number of its label (not counted).
 //!
 //! Who reads a record of another version takes the layer for unknown.
 
@@ -42,7 +43,7 @@ pub use changes::{CHANGES_VERSION, ChangedFile, ChangedFiles};
 use reader::Reader;
 
 /// The version of the format.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// The largest record in bytes. libostree refuses metadata objects of more than 10 MiB, and a
 /// commit holds more than the record.
@@ -58,8 +59,8 @@ pub struct LayerRecord {
     pub diff_id: Digest,
     /// Size of the decompressed tar stream in bytes.
     pub uncompressed_size: u64,
-    /// Digest of the policy that gave the labels of `files`, if libselinux was asked about a
-    /// sample of them and agreed.
+    /// Digest of the policy that gave the labels, if libselinux was asked about a sample of them
+    /// and agreed.
     pub checked_policy: Option<Digest>,
     /// What was odd about it when it was read.
     pub report: Report,
@@ -67,6 +68,9 @@ pub struct LayerRecord {
     pub entries: Vec<Entry>,
     /// The object of each regular file among `entries`, in their order.
     pub files: Vec<StoredFile>,
+    /// What the policy says of the path that each of `entries` has in the commit, and of what the
+    /// entry is: for other images with this path. `None`: nothing, or it is not known.
+    pub labels: Vec<Option<Arc<str>>>,
 }
 
 /// A file of a layer as it lies in the repo: under the metadata of its entry, cleaned of xattrs
@@ -150,7 +154,8 @@ impl LayerRecord {
 
         let mut labels: Vec<&str> = Vec::new();
         let mut numbers = HashMap::new();
-        for label in self.files.iter().filter_map(|file| file.label.as_deref()) {
+        let of_files = self.files.iter().map(|file| &file.label);
+        for label in of_files.chain(&self.labels).flatten().map(|label| &**label) {
             numbers.entry(label).or_insert_with(|| {
                 labels.push(label);
                 labels.len() as u64
@@ -180,6 +185,9 @@ impl LayerRecord {
         }
         for file in &self.files {
             out.extend_from_slice(file.object.as_bytes());
+        }
+        for label in &self.labels {
+            number(&mut out, label.as_deref().map_or(0, |label| numbers[label]));
         }
         out
     }
@@ -233,6 +241,8 @@ impl LayerRecord {
                 Ok(StoredFile { object, label })
             })
             .collect::<Result<_, RecordError>>()?;
+        let of_entries = entries.iter().map(|_| read_label(&mut reader, &labels));
+        let of_entries = of_entries.collect::<Result<_, _>>()?;
         reader.end()?;
         Ok(Self {
             diff_id,
@@ -241,6 +251,7 @@ impl LayerRecord {
             report,
             entries,
             files,
+            labels: of_entries,
         })
     }
 }
@@ -301,13 +312,7 @@ fn read_entry(
         DIRECTORY => EntryKind::Directory,
         FILE => {
             let size = reader.number()?;
-            label_of_file.push(match reader.number()? {
-                0 => None,
-                number => {
-                    let label = usize::try_from(number - 1).ok().and_then(|n| labels.get(n));
-                    Some(label.ok_or(RecordError::Range("label"))?.clone())
-                }
-            });
+            label_of_file.push(read_label(reader, labels)?);
             let index = u32::try_from(label_of_file.len() - 1);
             EntryKind::File {
                 body: BodyId {
@@ -335,6 +340,17 @@ fn read_entry(
         kind,
         metadata,
     })
+}
+
+fn read_label(
+    reader: &mut Reader<'_>,
+    labels: &[Arc<str>],
+) -> Result<Option<Arc<str>>, RecordError> {
+    let Some(number) = reader.number()?.checked_sub(1) else {
+        return Ok(None);
+    };
+    let label = usize::try_from(number).ok().and_then(|n| labels.get(n));
+    Ok(Some(label.ok_or(RecordError::Range("label"))?.clone()))
 }
 
 fn read_metadata(reader: &mut Reader<'_>) -> Result<Metadata, RecordError> {

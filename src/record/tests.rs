@@ -65,10 +65,13 @@ fn record() -> impl Strategy<Value = LayerRecord> {
         kind,
         metadata,
     });
-    let label = proptest::option::of(prop_oneof![Just("a:b:c"), Just("ü"), Just("")]);
-    let file = (any::<[u8; 32]>(), label).prop_map(|(object, label)| StoredFile {
+    let label = || {
+        let some = prop_oneof![Just("a:b:c"), Just("ü"), Just("")];
+        proptest::option::of(some).prop_map(|label| label.map(Arc::<str>::from))
+    };
+    let file = (any::<[u8; 32]>(), label()).prop_map(|(object, label)| StoredFile {
         object: Digest::from_bytes(object),
-        label: label.map(Into::into),
+        label,
     });
     let note = (
         proptest::sample::select(&ACTIONS[..]),
@@ -79,7 +82,7 @@ fn record() -> impl Strategy<Value = LayerRecord> {
         any::<[u8; 32]>(),
         (any::<u64>(), any::<Option<[u8; 32]>>()),
         vec(note, 0..4),
-        vec((entry, file), 0..12),
+        vec((entry, file, label()), 0..12),
     )
         .prop_map(|(diff_id, (uncompressed_size, policy), notes, entries)| {
             let mut report = Report::default();
@@ -87,14 +90,15 @@ fn record() -> impl Strategy<Value = LayerRecord> {
                 report.note(STAGE, action, &path, detail);
             }
             let is_file = |entry: &Entry| matches!(entry.kind, EntryKind::File { .. });
-            let files = entries.iter().filter(|(entry, _)| is_file(entry));
+            let files = entries.iter().filter(|(entry, ..)| is_file(entry));
             LayerRecord {
                 diff_id: Digest::from_bytes(diff_id),
                 uncompressed_size,
                 checked_policy: policy.map(Digest::from_bytes),
                 report,
-                files: files.map(|(_, file)| file.clone()).collect(),
-                entries: entries.into_iter().map(|(entry, _)| entry).collect(),
+                files: files.map(|(_, file, _)| file.clone()).collect(),
+                labels: entries.iter().map(|(.., label)| label.clone()).collect(),
+                entries: entries.into_iter().map(|(entry, ..)| entry).collect(),
             }
         })
 }

@@ -12,6 +12,7 @@ mod detached;
 mod error;
 mod initramfs;
 mod lock;
+mod presence;
 mod prune;
 mod pull;
 mod read;
@@ -52,6 +53,16 @@ pub enum Mode {
     BareUser,
     /// Compressed, to be served over HTTP.
     Archive,
+}
+
+impl Mode {
+    /// The suffix of the files that hold content objects.
+    fn content_suffix(self) -> &'static str {
+        match self {
+            Self::Archive => "filez",
+            Self::Bare | Self::BareUser => "file",
+        }
+    }
 }
 
 impl fmt::Display for Mode {

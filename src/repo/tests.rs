@@ -106,7 +106,7 @@ impl Sample {
         let large: Vec<u8> = (0..2 * IN_MEMORY + 12_345)
             .map(|i| ((i * i) >> 7) as u8)
             .collect();
-        let regular = |mode, uid| FileHeader::regular(&metadata(mode, uid)).unwrap();
+        let regular = |mode, uid| FileHeader::regular(&metadata(mode, uid), None).unwrap();
         let (paths, files): (Vec<_>, Vec<_>) = [
             ("large", regular(0o4755, 1), add(&large)),
             ("empty", regular(0o644, 0), add(b"")),
@@ -119,7 +119,7 @@ impl Sample {
             ("twin", regular(0o644, 0), add(b"small")),
             (
                 "link",
-                FileHeader::symlink(&link_metadata(), b"/nowhere").unwrap(),
+                FileHeader::symlink(&link_metadata(), None, b"/nowhere").unwrap(),
                 None,
             ),
             ("directory/other", regular(0o444, 0), add(b"other")),
@@ -155,7 +155,7 @@ impl Sample {
             unreachable!()
         };
         let names = self.paths.iter().map(|path| path.as_bytes());
-        let meta = dirmeta(&metadata(0o755, 0)).unwrap();
+        let meta = dirmeta(&metadata(0o755, 0), None).unwrap();
         let inner = tree([(&b"other"[..], *other)], None);
         let root = tree(
             names.zip(root_files.iter().copied()),
@@ -347,7 +347,7 @@ fn file_that_changes_under_our_hands_is_an_error() {
         reads: AtomicU64::new(0),
     };
     let object = FileObject {
-        header: FileHeader::regular(&Metadata::default()).unwrap(),
+        header: FileHeader::regular(&Metadata::default(), None).unwrap(),
         body: Some(BodyId { store: 0, index: 0 }),
     };
     let transaction = repo.transaction(THREADS).unwrap();
@@ -391,7 +391,7 @@ fn body_that_ends_early_is_an_error() {
     }
     let (_directory, repo) = new_repo(Mode::BareUser);
     let object = FileObject {
-        header: FileHeader::regular(&Metadata::default()).unwrap(),
+        header: FileHeader::regular(&Metadata::default(), None).unwrap(),
         body: Some(BodyId { store: 0, index: 0 }),
     };
     let transaction = repo.transaction(THREADS).unwrap();

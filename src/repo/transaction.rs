@@ -1,11 +1,11 @@
 //! All or nothing: objects become part of the repo, then commits, then refs move.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard};
 
 use anyhow::{Context as _, Result, ensure};
+use foldhash::HashSet;
 use ostree::gio;
 
 use super::{Repo, staging};

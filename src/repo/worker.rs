@@ -62,7 +62,7 @@ impl Worker {
             let kind = ostree::ObjectType::File;
             let has = || self.0.inner.has_object(kind, &hex, Some(cancellable));
             ensure!(
-                self.is_here(&hex, self.content_suffix()) || has()?,
+                self.is_here(&hex, self.0.mode.content_suffix()) || has()?,
                 "the repo lost the object {hex}; `ostree fsck --delete`, and an import anew, \
                  repair it"
             );
@@ -76,13 +76,6 @@ impl Worker {
         let path = format!("objects/{}/{}.{suffix}", &hex[..2], &hex[2..]);
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         rustix::fs::statat(self.0.inner.dfd_borrow(), path, flags).is_ok()
-    }
-
-    fn content_suffix(&self) -> &'static str {
-        match self.0.mode {
-            Mode::Archive => "filez",
-            Mode::Bare | Mode::BareUser => "file",
-        }
     }
 
     /// Writes a content object that is in memory.
@@ -147,7 +140,7 @@ impl Worker {
         cancellable: &gio::Cancellable,
     ) -> Result<()> {
         let (repo, checksum) = (&self.0.inner, checksum.hex());
-        if self.is_here(&checksum, self.content_suffix()) {
+        if self.is_here(&checksum, self.0.mode.content_suffix()) {
             return Ok(());
         }
         let kind = ostree::ObjectType::File;

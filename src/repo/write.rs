@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 
 use super::worker::Worker;
-use super::{Mode, Transaction};
+use super::{Mode, Transaction, presence};
 use crate::bodies::Bodies;
 use crate::digest::Digest;
 use crate::object::{FileObject, MetadataObject};
@@ -46,11 +46,24 @@ impl Transaction<'_> {
                 .ensure_free_space(largest)
                 .with_context(|| format!("writing {} to the repo", path(index)))?;
         }
-        let mut order: Vec<_> = (0..objects.len()).collect();
-        order.sort_unstable_by_key(|&index| objects[index].body);
         let seen = &self.content;
+        let suffix = self.repo().mode().content_suffix();
+        let listed = presence::listed(self.repo(), known.iter().copied().flatten(), suffix)?;
+        let is_listed = |known: &Digest| listed.contains(known);
+        let mut checksums: Vec<_> = known.iter().map(|known| known.filter(is_listed)).collect();
+        let mut order = Vec::new();
+        for (index, listed) in checksums.iter().enumerate() {
+            match *listed {
+                Some(checksum) => {
+                    seen.insert(checksum);
+                    done();
+                }
+                None => order.push(index),
+            }
+        }
+        order.sort_unstable_by_key(|&index| objects[index].body);
         self.unpublished.set(true);
-        parallel::map(self.workers(), &order, |worker, index, cancellable| {
+        let written = parallel::map(self.workers(), &order, |worker, index, cancellable| {
             let object = &objects[index];
             let checksum = match (known[index], object.body) {
                 (Some(checksum), _) => worker.count_present(checksum, seen, cancellable),
@@ -64,7 +77,13 @@ impl Transaction<'_> {
             .with_context(|| format!("writing {} to the repo", path(index)))?;
             done();
             Ok(checksum)
-        })
+        })?;
+        order.sort_unstable();
+        for (index, checksum) in order.into_iter().zip(written) {
+            checksums[index] = Some(checksum);
+        }
+        let checksums: Option<_> = checksums.into_iter().collect();
+        checksums.context("every object is listed or written")
     }
 
     /// Writes the dirmetas and dirtrees that the repo lacks. An object may be given many times.

@@ -213,6 +213,17 @@ impl Tree {
         }
     }
 
+    /// What every path leads to, in no order that means anything: a [`Tree::walk`] for those who want
+    /// no paths.
+    pub fn ids(&self) -> impl Iterator<Item = InodeId> {
+        let mut open = vec![self.root()];
+        std::iter::from_fn(move || {
+            let id = open.pop()?;
+            open.extend(self.children(id).into_iter().flat_map(Children::values));
+            Some(id)
+        })
+    }
+
     /// Every path with its inode: parents first, siblings in byte order, the root at the start.
     pub fn walk(&self) -> Walk<'_> {
         self.walk_from(&ImagePath::root())

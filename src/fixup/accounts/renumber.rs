@@ -134,10 +134,7 @@ fn group_numbers(accounts: &AccountDatabase) -> Numbers {
 
 /// Every number that owns something.
 fn owners(image: &Image) -> (BTreeSet<u32>, BTreeSet<u32>) {
-    let metadata = image
-        .tree
-        .walk()
-        .map(|(_, id)| &image.tree.inode(id).metadata);
+    let metadata = image.tree.ids().map(|id| &image.tree.inode(id).metadata);
     metadata
         .map(|metadata| (metadata.uid, metadata.gid))
         .unzip()
@@ -244,12 +241,7 @@ fn change_owners(
 ) -> (Counts, Counts) {
     let (mut users, mut groups) = (Counts::new(), Counts::new());
     let mut seen = HashSet::new();
-    let inodes: Vec<_> = image
-        .tree
-        .walk()
-        .map(|(_, id)| id)
-        .filter(|id| seen.insert(*id))
-        .collect();
+    let inodes: Vec<_> = image.tree.ids().filter(|id| seen.insert(*id)).collect();
     for id in inodes {
         let metadata = &mut image.tree.inode_mut(id).metadata;
         *users.entry(metadata.uid).or_default() += 1;

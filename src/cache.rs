@@ -202,7 +202,7 @@ fn cached(repo: &Repo, commit: Digest, record: LayerRecord) -> Option<CachedLaye
         },
         checked_policy: record.checked_policy,
         labels: record.labels,
-        bodies: RepoBodies::new(repo, objects),
+        bodies: RepoBodies::new(repo, objects, record.starts),
         known,
     })
 }

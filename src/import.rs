@@ -150,7 +150,7 @@ pub fn import(
         Ok((_, files)) => Some(files.digest()),
         Err(_) => None,
     };
-    let layers = LayerCommits::new(layers, policy);
+    let layers = LayerCommits::new(layers, policy, &bodies)?;
     let known_labels = layers.known_labels();
     let layer_trees: Vec<_> = layers.trees().map(|(_, tree)| tree).collect();
     let known_labels = known_labels.as_ref();

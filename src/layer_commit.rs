@@ -1,20 +1,23 @@
 //! The commits of an image's layers, and what each says.
 
+use std::io::Read as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use foldhash::HashMap;
 
+use crate::bodies::Bodies;
 use crate::contract::{LayerMetadata, metadata};
 use crate::digest::Digest;
 use crate::entry::{Entry, EntryKind};
+use crate::fixup::reads_start_of;
 use crate::known::CommittedLayer;
 use crate::label::{FileKind, KnownLabels, TreeLabels, kind, kind_of};
 use crate::layer::Layer;
 use crate::layer_tree::{in_usr_etc, layer_tree};
 use crate::object::{Directories, Plan};
 use crate::path::ImagePath;
-use crate::record::{LayerRecord, StoredFile};
+use crate::record::{FileStart, LayerRecord, StoredFile};
 use crate::repo::{CommitSpec, Transaction, TreeRoot};
 use crate::source::LayerDescriptor;
 use crate::tree::Tree;
@@ -61,30 +64,48 @@ impl MergedLayer {
     }
 }
 
+/// What becomes the commit of a layer.
+#[derive(Debug)]
+struct NewLayer {
+    tree: Tree,
+    /// See [`LayerRecord::starts`].
+    starts: Vec<FileStart>,
+}
+
 /// The layers of an image on the way to their commits.
 #[derive(Debug)]
 pub struct LayerCommits {
     layers: Vec<MergedLayer>,
-    /// Of each of them the commit that stays, or the tree that becomes one.
-    states: Vec<Result<Digest, Tree>>,
+    /// Of each of them the commit that stays, or what becomes one.
+    states: Vec<Result<Digest, NewLayer>>,
     policy: Option<Digest>,
 }
 
 impl LayerCommits {
     /// Finds out which of `layers` need no new commit where the image has this policy.
-    pub fn new(layers: Vec<MergedLayer>, policy: Option<Digest>) -> Self {
-        let state = |layer: &MergedLayer| layer.unchanged(policy).ok_or_else(|| layer.tree());
-        Self {
-            states: layers.iter().map(state).collect(),
+    ///
+    /// # Errors
+    /// A body cannot be read.
+    pub fn new(layers: Vec<MergedLayer>, policy: Option<Digest>, bodies: &Bodies) -> Result<Self> {
+        let states = layers.iter().map(|layer| match layer.unchanged(policy) {
+            Some(commit) => Ok(Ok(commit)),
+            None => Ok(Err(NewLayer {
+                tree: layer.tree(),
+                starts: read_starts(&layer.layer.entries, bodies)
+                    .with_context(|| layer.descriptor.to_string())?,
+            })),
+        });
+        Ok(Self {
+            states: states.collect::<Result<_>>()?,
             layers,
             policy,
-        }
+        })
     }
 
     /// The trees that become commits, and which layer each is.
     pub fn trees(&self) -> impl Iterator<Item = (&LayerDescriptor, &Tree)> {
         let all = self.layers.iter().zip(&self.states);
-        all.filter_map(|(layer, state)| Some((&layer.descriptor, state.as_ref().err()?)))
+        all.filter_map(|(layer, state)| Some((&layer.descriptor, &state.as_ref().err()?.tree)))
     }
 
     /// What is known of the labels of their paths; `None` if the policy is new.
@@ -137,7 +158,7 @@ impl LayerCommits {
         {
             let commit = match state {
                 Ok(commit) => commit,
-                Err(tree) => {
+                Err(NewLayer { tree, starts }) => {
                     let (number, root) = roots.next().context("every tree has a root")?;
                     let labels = LayerLabels {
                         checked_policy: labels.checked_policy,
@@ -145,7 +166,7 @@ impl LayerCommits {
                         of_paths: &labels.of_tree(number),
                     };
                     let diff_id = descriptor.diff_id;
-                    let said = metadata(layer, diff_id, labels, plan, number, checksums);
+                    let said = metadata(layer, starts, diff_id, labels, plan, number, checksums);
                     transaction.write_commit(&CommitSpec {
                         root: TreeRoot::from(root),
                         parent: None,
@@ -158,6 +179,29 @@ impl LayerCommits {
         }
         Ok(commits)
     }
+}
+
+/// How those of the files begin of which fixups read no more.
+fn read_starts(entries: &[Entry], bodies: &Bodies) -> Result<Vec<FileStart>> {
+    let mut starts = Vec::new();
+    let files = entries.iter().filter_map(|entry| match entry.kind {
+        EntryKind::File { body, .. } => Some((&entry.path, body)),
+        _ => None,
+    });
+    for (file, (path, body)) in (0..).zip(files) {
+        let Some(length) = reads_start_of(path) else {
+            continue;
+        };
+        let mut bytes = Vec::with_capacity(length);
+        bodies
+            .reader(body)
+            .take(length as u64)
+            .read_to_end(&mut bytes)
+            .with_context(|| format!("reading {path}"))?;
+        let bytes = bytes.into();
+        starts.push(FileStart { file, bytes });
+    }
+    Ok(starts)
 }
 
 /// The labels of a layer's tree.
@@ -200,6 +244,7 @@ impl<'a> LayerLabels<'a> {
 /// twice, a name that is not UTF-8), so that nobody takes the commit for the whole layer.
 pub fn metadata(
     layer: Layer,
+    starts: Vec<FileStart>,
     diff_id: Digest,
     labels: LayerLabels<'_>,
     plan: &Plan<'_>,
@@ -224,6 +269,7 @@ pub fn metadata(
             uncompressed_size: layer.uncompressed_size,
             checked_policy: labels.checked_policy,
             labels: labels.of_entries(&layer.entries),
+            starts,
             report: layer.report,
             entries: layer.entries,
             files,
@@ -267,7 +313,7 @@ mod tests {
             uncompressed_size: 7,
         };
         let diff_id = Digest::of(b"layer");
-        let said = metadata(layer, diff_id, labels, &plan, 0, &checksums);
+        let said = metadata(layer, Vec::new(), diff_id, labels, &plan, 0, &checksums);
         assert_eq!((said.diff_id, said.format), (diff_id, metadata::FORMAT));
         said.record
             .map(|record| LayerRecord::decode(&record, 3).unwrap())

@@ -8,7 +8,8 @@
 //! encapsulated base: its files are elsewhere in the image too.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+
+use foldhash::HashSet;
 
 use crate::entry::{Entry, EntryKind};
 use crate::fixup::{BASE_REPO, clean_xattrs};
@@ -32,7 +33,7 @@ pub fn layer_tree(entries: &[Entry], merged: Option<&Tree>) -> Tree {
 /// in every image? A layer that fills both `/etc` and `/usr/etc` is not asked: in its commit they
 /// are one.
 pub fn stands_alone(entries: &[Entry]) -> bool {
-    let mut before = HashSet::new();
+    let mut before = HashSet::default();
     let usr_etc = ImagePath::root().join(b"usr").join(b"etc");
     let below = |etc: &ImagePath| entries.iter().any(|entry| entry.path.starts_with(etc));
     if below(&ImagePath::root().join(b"etc")) && below(&usr_etc) {
@@ -86,8 +87,9 @@ fn committed(entry: &Entry, tree: &Tree, merged: Option<&Tree>) -> Option<(Image
 }
 
 fn can_be_committed(path: &ImagePath) -> bool {
-    let in_base_repo = || ImagePath::parse(BASE_REPO).is_ok_and(|repo| path.starts_with(&repo));
-    !is_aufs(path) && std::str::from_utf8(path.as_bytes()).is_ok() && !in_base_repo()
+    let below_repo = path.as_bytes().strip_prefix(BASE_REPO);
+    let in_base_repo = below_repo.is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
+    !is_aufs(path) && std::str::from_utf8(path.as_bytes()).is_ok() && !in_base_repo
 }
 
 /// Bookkeeping of AUFS, which is no whiteout.

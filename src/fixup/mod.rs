@@ -34,6 +34,7 @@ pub use initramfs::{Initramfs, initramfs_path, lacks};
 pub use kernel::find_kernel;
 pub use ostree_base::{BASE_REPO, Objects};
 pub use permissions::Repair;
+pub use pyc::reads_start_of;
 pub use toplevel::Layout;
 pub use var::Var;
 pub use xattrs::clean_xattrs;

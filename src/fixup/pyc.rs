@@ -134,6 +134,13 @@ fn find(image: &Image) -> Result<BTreeMap<InodeId, Compiled>> {
     Ok(found)
 }
 
+/// How much is read of a file at `path`, in bytes from its start; `None`: nothing, or all of it by other
+/// fixups.
+pub fn reads_start_of(path: &ImagePath) -> Option<usize> {
+    let is_compiled = path.as_bytes().ends_with(b".pyc");
+    is_compiled.then_some(header::LENGTH)
+}
+
 /// The source of a compiled file: `D/X.py` of `D/__pycache__/X.cpython-313.pyc`, perhaps with
 /// `.opt-1` before its end, and of `D/X.pyc`.
 fn source_of(path: &ImagePath) -> Option<ImagePath> {

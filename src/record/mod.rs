@@ -20,7 +20,8 @@
 //!   a file its size and 0 or one more than the number of its label,
 //!   a link its target, a hardlink its path, a device its numbers;
 //! - the checksum of the object of each file (32 bytes each, not counted);
-//! - of each entry 0 or one more than the number of its label (not counted).
+//! - of each entry 0 or one more than the number of its label (not counted);
+//! - starts: the number of a file, counted from 0, and its first bytes.
 //!
 //! Who reads a record of another version takes the layer for unknown.
 
@@ -71,6 +72,17 @@ pub struct LayerRecord {
     /// What the policy says of the path that each of `entries` has in the commit, and of what the
     /// entry is: for other images with this path. `None`: nothing, or it is not known.
     pub labels: Vec<Option<Arc<str>>>,
+    /// How files begin of which fixups read no more than that, so that they need not open them.
+    pub starts: Vec<FileStart>,
+}
+
+/// The first bytes of a file of a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileStart {
+    /// The number of the file among the regular files of its layer, counted from 0.
+    pub file: u32,
+    /// Its first bytes.
+    pub bytes: Box<[u8]>,
 }
 
 /// A file of a layer as it lies in the repo: under the metadata of its entry, cleaned of xattrs
@@ -189,6 +201,11 @@ impl LayerRecord {
         for label in &self.labels {
             number(&mut out, label.as_deref().map_or(0, |label| numbers[label]));
         }
+        number(&mut out, self.starts.len() as u64);
+        for start in &self.starts {
+            number(&mut out, start.file.into());
+            bytes(&mut out, &start.bytes);
+        }
         out
     }
 
@@ -243,6 +260,11 @@ impl LayerRecord {
             .collect::<Result<_, RecordError>>()?;
         let of_entries = entries.iter().map(|_| read_label(&mut reader, &labels));
         let of_entries = of_entries.collect::<Result<_, _>>()?;
+        let starts = reader.list(|reader| {
+            let file = reader.small("number of a file")?;
+            let bytes = reader.bytes()?.into();
+            Ok(FileStart { file, bytes })
+        })?;
         reader.end()?;
         Ok(Self {
             diff_id,
@@ -252,6 +274,7 @@ impl LayerRecord {
             entries,
             files,
             labels: of_entries,
+            starts,
         })
     }
 }

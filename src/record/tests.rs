@@ -73,6 +73,10 @@ fn record() -> impl Strategy<Value = LayerRecord> {
         object: Digest::from_bytes(object),
         label,
     });
+    let start = |(file, bytes): (u32, Vec<u8>)| FileStart {
+        file,
+        bytes: bytes.into(),
+    };
     let note = (
         proptest::sample::select(&ACTIONS[..]),
         path(),
@@ -83,24 +87,28 @@ fn record() -> impl Strategy<Value = LayerRecord> {
         (any::<u64>(), any::<Option<[u8; 32]>>()),
         vec(note, 0..4),
         vec((entry, file, label()), 0..12),
+        vec((any::<u32>(), vec(any::<u8>(), 0..5)), 0..3),
     )
-        .prop_map(|(diff_id, (uncompressed_size, policy), notes, entries)| {
-            let mut report = Report::default();
-            for (action, path, detail) in notes {
-                report.note(STAGE, action, &path, detail);
-            }
-            let is_file = |entry: &Entry| matches!(entry.kind, EntryKind::File { .. });
-            let files = entries.iter().filter(|(entry, ..)| is_file(entry));
-            LayerRecord {
-                diff_id: Digest::from_bytes(diff_id),
-                uncompressed_size,
-                checked_policy: policy.map(Digest::from_bytes),
-                report,
-                files: files.map(|(_, file, _)| file.clone()).collect(),
-                labels: entries.iter().map(|(.., label)| label.clone()).collect(),
-                entries: entries.into_iter().map(|(entry, ..)| entry).collect(),
-            }
-        })
+        .prop_map(
+            move |(diff_id, (uncompressed_size, policy), notes, entries, starts)| {
+                let mut report = Report::default();
+                for (action, path, detail) in notes {
+                    report.note(STAGE, action, &path, detail);
+                }
+                let is_file = |entry: &Entry| matches!(entry.kind, EntryKind::File { .. });
+                let files = entries.iter().filter(|(entry, ..)| is_file(entry));
+                LayerRecord {
+                    diff_id: Digest::from_bytes(diff_id),
+                    uncompressed_size,
+                    checked_policy: policy.map(Digest::from_bytes),
+                    report,
+                    files: files.map(|(_, file, _)| file.clone()).collect(),
+                    starts: starts.into_iter().map(start).collect(),
+                    labels: entries.iter().map(|(.., label)| label.clone()).collect(),
+                    entries: entries.into_iter().map(|(entry, ..)| entry).collect(),
+                }
+            },
+        )
 }
 
 proptest! {
@@ -171,7 +179,7 @@ fn hostile_bytes() {
         (vec![VERSION + 1], RecordError::Version(VERSION + 1)),
         (compressed(b""), RecordError::Truncated),
         (compressed(&claims), RecordError::Truncated),
-        (compressed(&[0; 38]), RecordError::TooLong(1)),
+        (compressed(&[0; 39]), RecordError::TooLong(1)),
         (
             compressed(&bomb),
             RecordError::Compression("larger than any layer".to_owned()),

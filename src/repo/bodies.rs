@@ -1,6 +1,6 @@
 //! The files of a repo as bodies, read where they lie.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
@@ -15,6 +15,7 @@ use super::{Mode, Repo};
 use crate::bodies::BodyStore;
 use crate::digest::{Digest, Hasher};
 use crate::object::FileHeader;
+use crate::record::FileStart;
 
 /// How many files stay open; more than threads that read.
 const OPEN_FILES: usize = 64;
@@ -36,6 +37,8 @@ pub struct StoredObject {
 /// what is read is what its checksum says, or an error.
 #[derive(Debug)]
 pub struct RepoBodies {
+    /// How some of the objects begin, by number.
+    starts: HashMap<u32, Box<[u8]>>,
     /// Threads may not share a handle, so each takes one of its own.
     repo: Mutex<Repo>,
     objects: Vec<StoredObject>,
@@ -44,9 +47,12 @@ pub struct RepoBodies {
 }
 
 impl RepoBodies {
-    /// The bodies of `objects`, numbered in their order.
-    pub fn new(repo: &Repo, objects: Vec<StoredObject>) -> Self {
+    /// The bodies of `objects`, numbered in their order. Those whose `starts` are known are not opened
+    /// to read no more.
+    pub fn new(repo: &Repo, objects: Vec<StoredObject>, starts: Vec<FileStart>) -> Self {
+        let starts = starts.into_iter().map(|start| (start.file, start.bytes));
         Self {
+            starts: starts.collect(),
             repo: Mutex::new(repo.clone()),
             objects,
             open: Mutex::default(),
@@ -142,6 +148,15 @@ impl BodyStore for RepoBodies {
     }
 
     fn read_at(&self, index: u32, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(start) = self.starts.get(&index)
+            && let Some(end) = usize::try_from(offset)
+                .ok()
+                .and_then(|offset| offset.checked_add(buffer.len()))
+            && let Some(known) = start.get(end - buffer.len()..end)
+        {
+            buffer.copy_from_slice(known);
+            return Ok(buffer.len());
+        }
         let file = self
             .file(index)
             .map_err(|error| io::Error::other(format!("{error:#}")))?;

@@ -14,39 +14,44 @@ use crate::digest::Digest;
 /// long as looking some ten of them up.
 const LIST_FROM: usize = 16;
 
-/// Those of `wanted` that lie in the directories of `repo` which are worth a listing, as content
-/// objects with the suffix `suffix`. What is not among them may be there all the same.
+/// Objects that a repo has. What is not among them may be there all the same.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    /// Files and links.
+    pub content: HashSet<Digest>,
+    /// Dirtrees and dirmetas.
+    pub directories: HashSet<Digest>,
+}
+
+/// What lies in the directories of `repo` where so many of the content objects `wanted` would lie that
+/// a listing is worth it.
 ///
 /// # Errors
 /// A directory cannot be read.
-pub(super) fn listed(
-    repo: &Repo,
-    wanted: impl Iterator<Item = Digest>,
-    suffix: &str,
-) -> Result<HashSet<Digest>> {
+pub(super) fn list(repo: &Repo, wanted: impl Iterator<Item = Digest>) -> Result<Listed> {
     let mut by_directory = vec![0_usize; 256];
     for digest in wanted {
         by_directory[usize::from(digest.as_bytes()[0])] += 1;
     }
-    let mut found = HashSet::default();
+    let mut listed = Listed::default();
     for (first, _) in (0..=u8::MAX)
         .zip(by_directory)
         .filter(|&(_, wanted)| wanted >= LIST_FROM)
     {
         let directory = format!("objects/{first:02x}");
-        list(repo, &directory, first, suffix, &mut found)
+        list_directory(repo, &directory, first, &mut listed)
             .with_context(|| format!("reading {directory} of {}", repo.path.display()))?;
     }
-    Ok(found)
+    Ok(listed)
 }
 
-fn list(
+fn list_directory(
     repo: &Repo,
     directory: &str,
     first: u8,
-    suffix: &str,
-    found: &mut HashSet<Digest>,
+    listed: &mut Listed,
 ) -> Result<(), Errno> {
+    let suffix = repo.mode.content_suffix();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::openat(
         repo.inner.dfd_borrow(),
@@ -61,7 +66,12 @@ fn list(
     let mut buffer = [MaybeUninit::uninit(); 32 * 1024];
     let mut names = RawDir::new(directory, &mut buffer);
     while let Some(entry) = names.next() {
-        found.extend(checksum(first, entry?.file_name().to_bytes(), suffix));
+        let entry = entry?;
+        let of = |suffix| checksum(first, entry.file_name().to_bytes(), suffix);
+        listed.content.extend(of(suffix));
+        listed
+            .directories
+            .extend(of("dirtree").or_else(|| of("dirmeta")));
     }
     Ok(())
 }

@@ -25,6 +25,8 @@ pub struct Transaction<'a> {
     pub(super) content: Seen,
     /// The distinct metadata objects that were.
     pub(super) metadata: Seen,
+    /// Dirtrees and dirmetas that the repo had before, as far as that is known.
+    pub(super) listed: RefCell<HashSet<Digest>>,
     /// Were objects written that are not part of the repo yet?
     pub(super) unpublished: Cell<bool>,
     /// Is libostree in a transaction?
@@ -68,6 +70,7 @@ impl<'a> Transaction<'a> {
             threads,
             content: Seen::default(),
             metadata: Seen::default(),
+            listed: RefCell::default(),
             unpublished: Cell::default(),
             running: Cell::default(),
             published: Cell::default(),

@@ -47,10 +47,10 @@ impl Transaction<'_> {
                 .with_context(|| format!("writing {} to the repo", path(index)))?;
         }
         let seen = &self.content;
-        let suffix = self.repo().mode().content_suffix();
-        let listed = presence::listed(self.repo(), known.iter().copied().flatten(), suffix)?;
-        let is_listed = |known: &Digest| listed.contains(known);
+        let listed = presence::list(self.repo(), known.iter().copied().flatten())?;
+        let is_listed = |known: &Digest| listed.content.contains(known);
         let mut checksums: Vec<_> = known.iter().map(|known| known.filter(is_listed)).collect();
+        self.listed.replace(listed.directories);
         let mut order = Vec::new();
         for (index, listed) in checksums.iter().enumerate() {
             match *listed {
@@ -92,9 +92,14 @@ impl Transaction<'_> {
     /// As [`Transaction::write_files`].
     pub fn write_metadata(&self, objects: &[MetadataObject]) -> Result<()> {
         self.unpublished.set(true);
+        let listed = self.listed.borrow();
         let order: Vec<_> = (0..objects.len())
-            .filter(|&index| self.metadata.insert(objects[index].checksum))
+            .filter(|&index| {
+                let checksum = objects[index].checksum;
+                self.metadata.insert(checksum) && !listed.contains(&checksum)
+            })
             .collect();
+        drop(listed);
         parallel::map(self.workers(), &order, |worker, index, cancellable| {
             worker.write_metadata(&objects[index], cancellable)
         })?;

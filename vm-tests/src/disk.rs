@@ -1,7 +1,8 @@
 //! The disk of a guest: one ext4 file system with an OSTree system root.
 //!
-//! The system root is made and deployed to by the image's own ostree in a chroot. An older libostree on
-//! the host would leave directories of `/etc` without a label, and `/var` without its content.
+//! The system root is made and deployed to by the image's own ostree in a chroot, as an older libostree
+//! on the host would leave `/var` without its content and, but for what `import-oci deploy` does about
+//! it, directories of `/etc` without a label.
 //!
 //! Mounts are made without care for their end: the test program runs in a mount namespace of its own.
 
@@ -95,7 +96,8 @@ impl Drop for MountedDisk {
 }
 
 impl MountedDisk {
-    fn path(&self) -> &Path {
+    /// The system root.
+    pub fn path(&self) -> &Path {
         self.mountpoint.path()
     }
 
@@ -133,6 +135,19 @@ impl MountedDisk {
             "--sysroot=/sysroot",
             stateroot,
         ])?;
+        self.configure()
+    }
+
+    /// Makes a system root, by the host's ostree, for who makes a state root in it.
+    ///
+    /// # Errors
+    /// `ostree` fails.
+    pub fn create_system_root_by_host(&self) -> Result<()> {
+        run(command(["ostree", "admin", "init-fs", "--modern"]).arg(self.path()))?;
+        self.configure()
+    }
+
+    fn configure(&self) -> Result<()> {
         for (key, value) in [("sysroot.bootloader", "none"), ("sysroot.readonly", "true")] {
             run(command(["ostree", "config", "set", key, value, "--repo"]).arg(self.repo()))?;
         }
@@ -153,6 +168,15 @@ impl MountedDisk {
                 .map(|argument| format!("--karg={argument}")),
         );
         run(deploy.arg(branch)).map(drop)
+    }
+
+    /// The origin of the first deployment of a commit.
+    ///
+    /// # Errors
+    /// There is no such deployment.
+    pub fn origin(&self, stateroot: &str, commit: &str) -> Result<String> {
+        let origin = format!("ostree/deploy/{stateroot}/deploy/{commit}.0.origin");
+        fs::read_to_string(self.path().join(&origin)).with_context(|| format!("reading {origin}"))
     }
 
     /// Gives the system root around the deployments the labels that an installer gives it, which runs

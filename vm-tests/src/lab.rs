@@ -15,7 +15,7 @@ use vm_tests::expect::{self, Expectations};
 use vm_tests::machine::{Loader, Machine, Parts};
 use vm_tests::page::Page;
 
-use crate::system::System;
+use crate::system::{Installer, System};
 
 /// The name of the state root of all guests.
 pub const STATEROOT: &str = "debian";
@@ -187,13 +187,22 @@ fn make_first_release(system: &System) -> Result<(PathBuf, String)> {
     fs::create_dir_all(&disks)?;
     let disk = Disk::create(disks.join(system.name).with_extension("img"))?;
     let mounted = disk.mount()?;
-    mounted.create_repo()?;
-    let commit = import(&mounted, system, "1", &directory)?;
-    let branch = system.branch("1");
-    mounted.create_system_root(&branch, STATEROOT)?;
     let root = format!("root=LABEL={LABEL}");
     let arguments = [&[root.as_str()], system.arguments, TEST_ARGUMENTS].concat();
-    mounted.deploy(&branch, STATEROOT, &arguments)?;
+    let commit = match system.installer {
+        Installer::Image => {
+            mounted.create_repo()?;
+            let commit = import(&mounted, system, "1", &directory)?;
+            let branch = system.branch("1");
+            mounted.create_system_root(&branch, STATEROOT)?;
+            mounted.deploy(&branch, STATEROOT, &arguments)?;
+            commit
+        }
+        Installer::ImportOci => {
+            mounted.create_system_root_by_host()?;
+            deploy(&mounted, system, "1", &arguments, &directory)?
+        }
+    };
     if system.has_policy {
         mounted.label_system_root(STATEROOT)?;
     }
@@ -209,9 +218,35 @@ fn skipped() -> Vec<String> {
 
 fn import(disk: &MountedDisk, system: &System, release: &str, logs: &Path) -> Result<String> {
     let mut import = Command::new(sibling("import-oci")?);
+    import.arg("--repo").arg(disk.repo());
+    run_import(import, system, release, logs)
+}
+
+/// Imports a release and deploys it in a new state root, with these kernel arguments, and returns the
+/// commit.
+fn deploy(
+    disk: &MountedDisk,
+    system: &System,
+    release: &str,
+    arguments: &[&str],
+    logs: &Path,
+) -> Result<String> {
+    let mut deploy = Command::new(sibling("import-oci")?);
+    deploy.arg("deploy").arg("--sysroot").arg(disk.path());
+    deploy.args(["--init", "--stateroot", STATEROOT]);
+    for argument in arguments {
+        deploy.args(["--karg", argument]);
+    }
+    let deployment = run_import(deploy, system, release, logs)?;
+    let (commit, _) = deployment
+        .split_once('.')
+        .with_context(|| format!("{deployment:?} is no name of a deployment"))?;
+    Ok(commit.to_owned())
+}
+
+/// Runs a command that imports a release.
+fn run_import(mut import: Command, system: &System, release: &str, logs: &Path) -> Result<String> {
     import
-        .arg("--repo")
-        .arg(disk.repo())
         .args(["--write-ref", &system.branch(release)])
         .args(system.import);
     for fixup in skipped() {

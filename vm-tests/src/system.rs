@@ -37,6 +37,17 @@ pub struct System {
     pub arguments: &'static [&'static str],
     /// Is there an SELinux policy, so that an installer labels the disk?
     pub has_policy: bool,
+    /// What makes its first deployment.
+    pub installer: Installer,
+}
+
+/// What makes the first deployment of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Installer {
+    /// The image's own ostree, in a chroot.
+    Image,
+    /// `import-oci deploy`, with the libostree of the host.
+    ImportOci,
 }
 
 /// What a recipe starts from.

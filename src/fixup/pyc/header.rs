@@ -14,6 +14,9 @@ use crate::bodies::{Bodies, BodyId};
 /// [ostree#2809]: https://github.com/ostreedev/ostree/issues/2809
 pub const DEPLOYED: u32 = 0;
 
+/// The length of a header in bytes.
+pub const LENGTH: usize = 16;
+
 /// Where the time stands behind flags, in bytes from the start.
 const WITH_FLAGS: u64 = 8;
 /// Where it stands up to Python 3.6.
@@ -62,7 +65,7 @@ pub struct Header {
 impl Header {
     /// `None`: it is not a compiled file, or one that names a hash.
     pub fn read(bodies: &Bodies, body: BodyId) -> io::Result<Option<Self>> {
-        let mut bytes = [0; 16];
+        let mut bytes = [0; LENGTH];
         let mut length = 0;
         while length < bytes.len() {
             match bodies.read_at(body, length as u64, &mut bytes[length..])? {
@@ -73,7 +76,7 @@ impl Header {
         Ok(Self::parse(&bytes))
     }
 
-    fn parse(bytes: &[u8; 16]) -> Option<Self> {
+    fn parse(bytes: &[u8; LENGTH]) -> Option<Self> {
         let (words, _) = bytes.as_chunks::<4>();
         let [[low, high, b'\r', b'\n'], second, third, fourth] = *words else {
             return None;

@@ -1,5 +1,6 @@
 //! The cases, by name.
 
+mod bookworm;
 mod composefs;
 mod derived;
 mod no_policy;
@@ -24,4 +25,5 @@ pub const CASES: &[Case] = &[
     ("wrecked", wrecked::wrecked),
     ("derived", derived::derived),
     ("composefs", composefs::composefs),
+    ("bookworm", bookworm::bookworm),
 ];

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use vm_tests::expect::{Expectations, Expected, Root, Security};
 
 use crate::lab::{Lab, STATEROOT};
-use crate::system::{Base, System};
+use crate::system::{Base, Installer, System};
 
 /// Its initramfs knows ostree because the package of that was there when it was made.
 const SYSTEM: System = System {
@@ -14,6 +14,7 @@ const SYSTEM: System = System {
     import: &[],
     arguments: &["rw", "console=ttyS0"],
     has_policy: false,
+    installer: Installer::Image,
 };
 
 /// What finds a label anywhere in the deployment.

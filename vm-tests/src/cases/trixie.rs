@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use vm_tests::expect::{Expectations, Expected, KnownDenial, KnownLabel, Root, Security};
 
 use crate::lab::{Lab, STATEROOT};
-use crate::system::{Base, ENFORCING, System};
+use crate::system::{Base, ENFORCING, Installer, System};
 
 /// The demo image with a policy that lets its services start from an empty `/var`.
 pub const SYSTEM: System = System {
@@ -14,6 +14,7 @@ pub const SYSTEM: System = System {
     import: &["--initramfs=regenerate"],
     arguments: ENFORCING,
     has_policy: true,
+    installer: Installer::Image,
 };
 
 /// The same, its `/var` brought along.

@@ -2,6 +2,7 @@
 
 mod composefs;
 mod derived;
+mod life;
 mod no_policy;
 mod trixie;
 mod wrecked;
@@ -24,4 +25,5 @@ pub const CASES: &[Case] = &[
     ("wrecked", wrecked::wrecked),
     ("derived", derived::derived),
     ("composefs", composefs::composefs),
+    ("update_inside", life::update_inside),
 ];

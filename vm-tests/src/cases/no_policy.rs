@@ -14,6 +14,7 @@ const SYSTEM: System = System {
     import: &[],
     arguments: &["rw", "console=ttyS0"],
     has_policy: false,
+    has_program: false,
 };
 
 /// What finds a label anywhere in the deployment.

@@ -14,6 +14,7 @@ pub const SYSTEM: System = System {
     import: &["--initramfs=regenerate"],
     arguments: ENFORCING,
     has_policy: true,
+    has_program: false,
 };
 
 /// The same, its `/var` brought along.

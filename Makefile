@@ -104,8 +104,12 @@ bench: deps build ## CPU, wall clock and memory against umoci and ostree, paired
 	@$(stage) "bench of updates" $(as_root) scripts/bench --update $(binary) "$$(scripts/demo-image):v1" target/bench
 
 .PHONY: install
-install: build ## install the binary to DESTDIR and PREFIX
+install: build ## install the binary, its unit and its policy module to DESTDIR and PREFIX
 	install -D -m 0755 $(binary) $(DESTDIR)$(PREFIX)/bin/import-oci
+	install -D -m 0644 dist/import-oci.cil $(DESTDIR)$(PREFIX)/share/import-oci/import-oci.cil
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/bin/import-oci|$(PREFIX)/bin/import-oci|' dist/import-oci@.service \
+		>$(DESTDIR)$(PREFIX)/lib/systemd/system/import-oci@.service
 
 .PHONY: install-ostree-ext
 install-ostree-ext: ## install `ostree container` besides, where neither bootc nor rpm-ostree has

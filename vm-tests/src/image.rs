@@ -116,10 +116,11 @@ fn build_layers(names: &[&str], recipe: &Path, base: &str, work: &Path) -> Resul
     Ok(())
 }
 
-/// Runs a script of the recipe as a builder of containers does, with the recipe at `/run/recipe`.
+/// Runs a script of the recipe as a builder of containers does, with the recipe at `/run/recipe`: a copy,
+/// because links in it lead out of it.
 fn run_inside(root: &Path, recipe: &Path, script: &str) -> Result<()> {
     const SETUP: &str = "cd \"$1\"; for d in proc sys dev; do mount --rbind /$d $d; done; \
-        mount -t tmpfs none run; mkdir run/recipe; mount --bind \"$2\" run/recipe; \
+        mount -t tmpfs none run; cp -RL \"$2\" run/recipe; \
         exec chroot . sh -eu \"/run/recipe/$3\"";
     let mut inside = command([
         "unshare",

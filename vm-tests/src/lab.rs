@@ -13,6 +13,7 @@ use vm_tests::disk::{Disk, LABEL, MountedDisk};
 use vm_tests::esp;
 use vm_tests::expect::{self, Expectations};
 use vm_tests::machine::{Loader, Machine, Parts};
+use vm_tests::medium;
 use vm_tests::page::Page;
 
 use crate::system::{Installer, System};
@@ -49,7 +50,7 @@ pub fn run_case(name: &'static str, case: fn(&Lab) -> Result<()>) -> Result<()> 
     let directory = fresh(&output()?.join(name))?;
     let lab = Lab { name, directory };
     let result = case(&lab);
-    for bulky in ["disk.img", "esp.img", "kernel", "initramfs"] {
+    for bulky in ["disk.img", "esp.img", "medium.img", "kernel", "initramfs"] {
         fs::remove_file(lab.directory.join(bulky)).ok();
     }
     result
@@ -90,6 +91,11 @@ impl Lab {
 
     /// Starts what the boot loader would start. `name` is that of the start in the logs.
     pub fn start(&self, disk: &Disk, name: &str) -> Result<Machine> {
+        self.start_with(disk, name, None)
+    }
+
+    /// The same with a second disk.
+    pub fn start_with(&self, disk: &Disk, name: &str, medium: Option<&Path>) -> Result<Machine> {
         let mounted = disk.mount()?;
         let entry = mounted.boot_entry()?;
         let (kernel, initramfs) = (self.file("kernel"), self.file("initramfs"));
@@ -102,6 +108,7 @@ impl Lab {
                 arguments: entry.arguments,
             },
             disk: disk.file.clone(),
+            medium: medium.map(Path::to_owned),
             serial: self.file(&format!("{name}.serial.log")),
         })
     }
@@ -117,8 +124,15 @@ impl Lab {
             kernel,
             loader: Loader::Firmware { partition },
             disk: disk.file.clone(),
+            medium: None,
             serial: self.file(&format!("{name}.serial.log")),
         })
+    }
+
+    /// A second disk with the image of a release, for a guest that has the layers of another.
+    pub fn medium(&self, system: &System, release: &str, known: &str) -> Result<PathBuf> {
+        let image = system.image(release)?;
+        medium::create(self.file("medium.img"), &image, &format!("release-{known}"))
     }
 
     fn file(&self, name: &str) -> PathBuf {

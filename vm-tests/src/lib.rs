@@ -19,5 +19,6 @@ pub mod esp;
 pub mod expect;
 pub mod image;
 pub mod machine;
+pub mod medium;
 pub mod page;
 pub mod report;

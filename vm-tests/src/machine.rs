@@ -60,6 +60,8 @@ pub struct Parts {
     pub loader: Loader,
     /// The file of the disk, which the guest writes to.
     pub disk: PathBuf,
+    /// The file of a second disk, if there is one; the guest only reads it.
+    pub medium: Option<PathBuf>,
     /// The file to which the serial console goes.
     pub serial: PathBuf,
 }
@@ -102,6 +104,11 @@ impl Machine {
                 .arg(drive(partition, "loader"))
                 .args(["-device", "virtio-blk-pci,drive=loader,bootindex=0"]),
         };
+        if let Some(medium) = &parts.medium {
+            qemu.arg("-drive")
+                .arg(drive(medium, "medium") + ",readonly=on")
+                .args(["-device", "virtio-blk-pci,drive=medium"]);
+        }
         let mut qemu = qemu
             .args(["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"])
             .args(["-chardev", "stdio,id=agent,signal=off"])

@@ -39,6 +39,8 @@ pub struct System {
     pub has_policy: bool,
     /// What makes its first deployment.
     pub installer: Installer,
+    /// Is our program in the image, with its unit?
+    pub has_program: bool,
 }
 
 /// What makes the first deployment of a disk.
@@ -69,8 +71,16 @@ impl System {
 
     /// The image of a release, with the agent, as a source of an import.
     pub fn source(&self, release: &str) -> Result<String> {
-        let layout = self.images_with_agent()?;
-        Ok(format!("oci:{}:release-{release}", layout.display()))
+        let Tagged { layout, tag } = self.image(release)?;
+        Ok(format!("oci:{}:{tag}", layout.display()))
+    }
+
+    /// The image of a release, with the agent.
+    pub fn image(&self, release: &str) -> Result<Tagged> {
+        Ok(Tagged {
+            layout: self.images_with_agent()?,
+            tag: format!("release-{release}"),
+        })
     }
 
     fn images_with_agent(&self) -> Result<PathBuf> {
@@ -86,6 +96,9 @@ impl System {
             .arg(self.images()?)
             .arg(&layout))?;
         let tree = agent_tree(&directory.join("agent"))?;
+        if self.has_program {
+            add_program(&tree)?;
+        }
         for release in image::releases(&source().join("images").join(self.recipe))? {
             image::add_layer(&layout, &format!("release-{release}"), &tree)?;
         }
@@ -152,6 +165,21 @@ fn agent_tree(tree: &Path) -> Result<PathBuf> {
     std::os::unix::fs::symlink(format!("../{unit}"), wants.join(unit))?;
     fs::copy(sibling("guest-agent")?, programs.join("guest-agent"))?;
     Ok(tree.to_owned())
+}
+
+/// Adds what `make install` installs, without symbols: they are most of a program that is not optimised.
+fn add_program(tree: &Path) -> Result<()> {
+    let programs = tree.join("usr/bin");
+    fs::create_dir_all(&programs)?;
+    run(command(["strip", "--strip-all", "-o"])
+        .arg(programs.join("import-oci"))
+        .arg(sibling("import-oci")?))?;
+    let unit = "import-oci@.service";
+    fs::copy(
+        source().join("../dist").join(unit),
+        tree.join("usr/lib/systemd/system").join(unit),
+    )?;
+    Ok(())
 }
 
 /// An image of `tests/images`; the demo image may come from the environment.

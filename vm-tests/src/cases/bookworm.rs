@@ -14,6 +14,7 @@ const SYSTEM: System = System {
     arguments: ENFORCING,
     has_policy: true,
     installer: Installer::ImportOci,
+    has_program: false,
 };
 
 /// The gaps of Debian 12's policy.

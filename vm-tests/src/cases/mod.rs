@@ -3,6 +3,7 @@
 mod bookworm;
 mod composefs;
 mod derived;
+mod life;
 mod no_policy;
 mod trixie;
 mod wrecked;
@@ -26,4 +27,5 @@ pub const CASES: &[Case] = &[
     ("derived", derived::derived),
     ("composefs", composefs::composefs),
     ("bookworm", bookworm::bookworm),
+    ("update_inside", life::update_inside),
 ];

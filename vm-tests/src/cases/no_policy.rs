@@ -15,6 +15,7 @@ const SYSTEM: System = System {
     arguments: &["rw", "console=ttyS0"],
     has_policy: false,
     installer: Installer::Image,
+    has_program: false,
 };
 
 /// What finds a label anywhere in the deployment.

@@ -15,6 +15,7 @@ pub const SYSTEM: System = System {
     arguments: ENFORCING,
     has_policy: true,
     installer: Installer::Image,
+    has_program: false,
 };
 
 /// The same, its `/var` brought along.

@@ -18,10 +18,55 @@ const SYSTEM: System = System {
 };
 
 /// The gaps of Debian 12's policy.
-const KNOWN_DENIALS: &[KnownDenial] = &[];
+const KNOWN_DENIALS: &[KnownDenial] = &[
+    KnownDenial {
+        source: "getty_t",
+        target: "getty_t",
+        class: "capability2",
+        permissions: &["checkpoint_restore"],
+        reason: "the policy is older than the capability, which the kernel looks for first",
+    },
+    KnownDenial {
+        source: "systemd_sysctl_t",
+        target: "tmpfs_t",
+        class: "dir",
+        permissions: &["search"],
+        reason: "the policy is older than the credentials that systemd mounts for it",
+    },
+    KnownDenial {
+        source: "systemd_tmpfiles_t",
+        target: "locale_t",
+        class: "file",
+        permissions: &["map"],
+        reason: "the policy lets it read locales, and not map them",
+    },
+    KnownDenial {
+        source: "udev_t",
+        target: "sysctl_fs_t",
+        class: "dir",
+        permissions: &["search"],
+        reason: "systemd asks for the limit of open files",
+    },
+    KnownDenial {
+        source: "udev_t",
+        target: "udev_t",
+        class: "process",
+        permissions: &["setrlimit"],
+        reason: "and would raise its own",
+    },
+];
 
 /// Files that programs of the guest make, and label by their own parent's rule.
-const KNOWN_LABELS: &[KnownLabel] = &[];
+const KNOWN_LABELS: &[KnownLabel] = &[
+    KnownLabel {
+        path: "/etc/.pwd.lock",
+        reason: "systemd-sysusers makes it with the type transition of shadow files",
+    },
+    KnownLabel {
+        path: "/var/lib/systemd/random-seed",
+        reason: "systemd-random-seed makes it before the directory has its own label",
+    },
+];
 
 fn expectations(commit: String) -> Expectations {
     Expectations {

@@ -6,6 +6,7 @@
 //!
 //! Mounts are made without care for their end: the test program runs in a mount namespace of its own.
 
+use std::cmp::Reverse;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -170,6 +171,14 @@ impl MountedDisk {
         run(deploy.arg(branch)).map(drop)
     }
 
+    /// The refs of the repository, each on a line.
+    ///
+    /// # Errors
+    /// `ostree` fails.
+    pub fn refs(&self) -> Result<String> {
+        run(command(["ostree", "refs", "--repo"]).arg(self.repo()))
+    }
+
     /// The origin of the first deployment of a commit.
     ///
     /// # Errors
@@ -207,11 +216,22 @@ impl MountedDisk {
     /// # Errors
     /// There is none, or it lacks a line.
     pub fn boot_entry(&self) -> Result<BootEntry> {
+        self.boot_entry_before(0)
+    }
+
+    /// What a user may choose in the bootloader's menu instead: the entry so many places below.
+    ///
+    /// # Errors
+    /// As for [`MountedDisk::boot_entry`].
+    pub fn boot_entry_before(&self, places: usize) -> Result<BootEntry> {
         let mut entries = Vec::new();
         for file in fs::read_dir(self.boot().join("loader/entries"))? {
             entries.push(fs::read_to_string(file?.path())?);
         }
-        newest(&entries).context("no boot loader entry is whole")
+        sorted(&entries)
+            .into_iter()
+            .nth(places)
+            .context("there are fewer whole boot loader entries")
     }
 
     /// Copies the kernel and the initramfs of an entry to where QEMU reads them.
@@ -309,8 +329,8 @@ pub struct BootEntry {
     pub arguments: String,
 }
 
-/// The entry with the highest version of those that are whole.
-fn newest(entries: &[String]) -> Option<BootEntry> {
+/// The entries that are whole, the one with the highest version first.
+fn sorted(entries: &[String]) -> Vec<BootEntry> {
     let entry = |text: &String| {
         let value = |key: &str| {
             let mut lines = text.lines().filter_map(|line| line.split_once(' '));
@@ -326,11 +346,9 @@ fn newest(entries: &[String]) -> Option<BootEntry> {
         };
         Some((version, entry))
     };
-    let newest = entries
-        .iter()
-        .filter_map(entry)
-        .max_by_key(|(version, _)| *version);
-    newest.map(|(_, entry)| entry)
+    let mut whole: Vec<_> = entries.iter().filter_map(entry).collect();
+    whole.sort_by_key(|(version, _)| Reverse(*version));
+    whole.into_iter().map(|(_, entry)| entry).collect()
 }
 
 #[cfg(test)]
@@ -338,22 +356,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_whole_entry_is_started() {
+    fn the_newest_whole_entry_is_first() {
         let entry = |version: &str, name: &str| {
             format!(
                 "title x\nversion {version}\noptions root=LABEL=root {name}\nlinux /o/{name}\ninitrd /o/{name}.img\n"
             )
         };
         let broken = entry("11", "broken").replace("initrd", "devicetree");
-        let found = newest(&[entry("9", "old"), entry("10", "new"), broken]);
-        assert_eq!(
-            found,
-            Some(BootEntry {
-                kernel: "/o/new".to_owned(),
-                initramfs: "/o/new.img".to_owned(),
-                arguments: "root=LABEL=root new".to_owned(),
-            })
-        );
-        assert_eq!(newest(&[]), None);
+        let found = sorted(&[entry("9", "old"), entry("10", "new"), broken]);
+        let arguments: Vec<_> = found.iter().map(|entry| &*entry.arguments).collect();
+        assert_eq!(arguments, ["root=LABEL=root new", "root=LABEL=root old"]);
+        assert_eq!(found[0].kernel, "/o/new");
+        assert_eq!(found[0].initramfs, "/o/new.img");
+        assert_eq!(sorted(&[]), []);
     }
 }

@@ -91,13 +91,28 @@ impl Lab {
 
     /// Starts what the boot loader would start. `name` is that of the start in the logs.
     pub fn start(&self, disk: &Disk, name: &str) -> Result<Machine> {
-        self.start_with(disk, name, None)
+        self.start_entry(disk, name, 0, None)
     }
 
     /// The same with a second disk.
-    pub fn start_with(&self, disk: &Disk, name: &str, medium: Option<&Path>) -> Result<Machine> {
+    pub fn start_with(&self, disk: &Disk, name: &str, medium: &Path) -> Result<Machine> {
+        self.start_entry(disk, name, 0, Some(medium))
+    }
+
+    /// Starts what a user chooses who wants the deployment before.
+    pub fn start_older(&self, disk: &Disk, name: &str) -> Result<Machine> {
+        self.start_entry(disk, name, 1, None)
+    }
+
+    fn start_entry(
+        &self,
+        disk: &Disk,
+        name: &str,
+        places: usize,
+        medium: Option<&Path>,
+    ) -> Result<Machine> {
         let mounted = disk.mount()?;
-        let entry = mounted.boot_entry()?;
+        let entry = mounted.boot_entry_before(places)?;
         let (kernel, initramfs) = (self.file("kernel"), self.file("initramfs"));
         mounted.copy_kernel(&entry, &kernel, &initramfs)?;
         drop(mounted);
@@ -129,10 +144,9 @@ impl Lab {
         })
     }
 
-    /// A second disk with the image of a release, for a guest that has the layers of another.
-    pub fn medium(&self, system: &System, release: &str, known: &str) -> Result<PathBuf> {
-        let image = system.image(release)?;
-        medium::create(self.file("medium.img"), &image, &format!("release-{known}"))
+    /// A second disk with all releases of a system but the layers of the first, which a guest of it has.
+    pub fn medium(&self, system: &System) -> Result<PathBuf> {
+        medium::create(self.file("medium.img"), &system.image("1")?)
     }
 
     fn file(&self, name: &str) -> PathBuf {

@@ -16,20 +16,19 @@ const SIZE: u64 = 2 << 30;
 /// The label of its file system, by which a guest mounts it.
 pub const LABEL: &str = "medium";
 
-/// Writes a disk with the layout of `image`, but without the blobs of layers that the image with the tag
-/// `known` has, too: who asks for one of those finds nothing.
+/// Writes a disk with the layout of `known`, but without the layers of that image: a guest that has it and
+/// asks for one of those finds nothing.
 ///
 /// # Errors
-/// One of the images is not in the layout, or the disk cannot be written.
-pub fn create(file: PathBuf, image: &Tagged, known: &str) -> Result<PathBuf> {
+/// The image is not in the layout, or the disk cannot be written.
+pub fn create(file: PathBuf, known: &Tagged) -> Result<PathBuf> {
     let work = tempfile::tempdir()?;
     let layout = work.path().join("layout");
     run(command(["cp", "--recursive", "--reflink=auto"])
-        .arg(&image.layout)
+        .arg(&known.layout)
         .arg(&layout))?;
-    let known = layers(&layout, known)?;
-    for digest in layers(&layout, &image.tag)?.intersection(&known) {
-        fs::remove_file(blob(&layout, digest)?)?;
+    for digest in layers(&layout, &known.tag)? {
+        fs::remove_file(blob(&layout, &digest)?)?;
     }
     File::create(&file)?.set_len(SIZE)?;
     run(command(["mkfs.ext4", "-q", "-L", LABEL, "-m", "0", "-d"])

@@ -2,7 +2,8 @@
 //! that does not know all labels of the new image.
 
 use anyhow::{Result, ensure};
-use vm_tests::expect::Expected;
+use vm_tests::expect::{Expectations, Expected};
+use vm_tests::machine::Machine;
 use vm_tests::medium;
 
 use super::trixie::{self, expectations};
@@ -19,32 +20,28 @@ const SYSTEM: System = System {
     ..trixie::SYSTEM
 };
 
-/// How an owner updates from a stick.
-const UPDATE: &str = "systemctl start \
-    \"$(systemd-escape --template=import-oci@.service oci:/run/medium:release-2)\" \
-    || { journalctl --no-pager -b -u 'import-oci@*'; ausearch -m avc -i; exit 1; }";
-
 /// The commit that boots next.
-const PENDING: &str =
-    "ostree admin status | sed -n 's/^  debian \\([0-9a-f]*\\)\\.0 (pending)$/\\1/p'";
+const PENDING: &str = "ostree admin status | sed -n 's/^  debian \\([0-9a-f]*\\)\\.0 (\\(pending\\|staged\\))$/\\1/p'";
 
-/// The second release, with a new type in its policy, by our unit and from a medium without the layers
-/// that the guest has.
-pub fn update_inside(lab: &Lab) -> Result<()> {
-    let (disk, first) = lab.first_release(&SYSTEM)?;
-    let medium = lab.medium(&SYSTEM, "2", "1")?;
+/// How an owner updates from a stick: by our unit.
+fn start_unit(options: &str, release: &str) -> String {
+    format!(
+        "systemctl start {options} \
+         \"$(systemd-escape --template=import-oci@.service oci:/run/medium:release-{release})\" \
+         || {{ journalctl --no-pager -b -u 'import-oci@*'; ausearch -m avc -i; exit 1; }}"
+    )
+}
 
-    let mut guest = lab.start_with(&disk, "used", Some(&medium))?;
-    guest.shell("echo 'changed by the user' >>/etc/edited.conf")?;
-    guest.shell("echo 'added by the user' >/etc/added.conf")?;
-    guest.shell("rm /etc/deleted.conf")?;
-    guest.shell("echo data >/var/lib/demo/written")?;
-    guest.shell(&format!(
-        "mkdir /run/medium && mount -o ro LABEL={} /run/medium",
-        medium::LABEL
-    ))?;
-    guest.shell(UPDATE)?;
-    let second = guest.shell(PENDING)?.trim().to_owned();
+fn mount_medium(guest: &mut Machine) -> Result<()> {
+    let label = medium::LABEL;
+    let mount = format!("mkdir /run/medium && mount -o ro LABEL={label} /run/medium");
+    guest.shell(&mount).map(drop)
+}
+
+/// Shuts a guest down that has imported, and returns the commit that it boots next. No denial may
+/// concern us.
+fn finish(mut guest: Machine, running: &str) -> Result<String> {
+    let pending = guest.shell(PENDING)?.trim().to_owned();
     let denials = guest.report(&[])?.denials;
     let ours: Vec<_> = denials
         .iter()
@@ -53,9 +50,16 @@ pub fn update_inside(lab: &Lab) -> Result<()> {
         .collect();
     ensure!(ours.is_empty(), "denied to us:\n  {}", ours.join("\n  "));
     guest.power_off()?;
-    ensure!(!second.is_empty() && second != first, "nothing is pending");
+    ensure!(
+        !pending.is_empty() && pending != running,
+        "nothing is pending"
+    );
+    Ok(pending)
+}
 
-    let mut expected = expectations(second);
+/// What holds of the second release, whatever was before it.
+fn second_release(commit: String, first: String) -> Expectations {
+    let mut expected = expectations(commit);
     expected.rollback = Some(first);
     expected.files.extend([
         ("/usr/bin/import-oci", Expected::Type("import_oci_exec_t")),
@@ -64,13 +68,40 @@ pub fn update_inside(lab: &Lab) -> Result<()> {
             Expected::Type("newcomer_data_t"),
         ),
         ("/etc/newcomer.conf", Expected::Type("newcomer_data_t")),
-        ("/etc/deleted.conf", Expected::Absent),
-        ("/etc/added.conf", Expected::Type("etc_t")),
         ("/etc/brought.conf", Expected::Type("etc_t")),
         ("/var/lib/newcomer", Expected::Mode(0o750)),
     ]);
     expected.answers = vec![
         ("cat /usr/share/release", "2\n".to_owned()),
+        (
+            "stat -c %U:%G /var/lib/newcomer",
+            "newcomer:newcomer\n".to_owned(),
+        ),
+    ];
+    expected
+}
+
+/// The second release, with a new type in its policy, by our unit and from a medium without the layers
+/// that the guest has; then the first again, and from it the third.
+pub fn update_inside(lab: &Lab) -> Result<()> {
+    let (disk, first) = lab.first_release(&SYSTEM)?;
+    let medium = lab.medium(&SYSTEM)?;
+
+    let mut guest = lab.start_with(&disk, "used", &medium)?;
+    guest.shell("echo 'changed by the user' >>/etc/edited.conf")?;
+    guest.shell("echo 'added by the user' >/etc/added.conf")?;
+    guest.shell("rm /etc/deleted.conf")?;
+    guest.shell("echo data >/var/lib/demo/written")?;
+    mount_medium(&mut guest)?;
+    guest.shell(&start_unit("", "2"))?;
+    let second = finish(guest, &first)?;
+
+    let mut expected = second_release(second, first.clone());
+    expected.files.extend([
+        ("/etc/deleted.conf", Expected::Absent),
+        ("/etc/added.conf", Expected::Type("etc_t")),
+    ]);
+    expected.answers.extend([
         (
             "cat /etc/untouched.conf",
             "default of release 2\n".to_owned(),
@@ -81,11 +112,72 @@ pub fn update_inside(lab: &Lab) -> Result<()> {
         ),
         ("cat /etc/added.conf", "added by the user\n".to_owned()),
         ("cat /var/lib/demo/written", "data\n".to_owned()),
-        (
-            "stat -c %U:%G /var/lib/newcomer",
-            "newcomer:newcomer\n".to_owned(),
-        ),
-    ];
+    ]);
     lab.boot(&disk, "updated", &expected)?;
+
+    let mut guest = lab.start_older(&disk, "rolled-back")?;
+    for (command, answer) in [
+        ("cat /usr/share/release", "1\n"),
+        ("cat /etc/untouched.conf", "default of release 1\n"),
+        ("cat /etc/added.conf", "added by the user\n"),
+        ("cat /var/lib/demo/written", "data\n"),
+        ("systemctl is-system-running --wait", "running\n"),
+    ] {
+        let said = guest.shell(command)?;
+        ensure!(said == answer, "{command} says {said:?} after a rollback");
+    }
+    guest.power_off()?;
+
+    let mut guest = lab.start_with(&disk, "updated-again", &medium)?;
+    mount_medium(&mut guest)?;
+    guest.shell(&start_unit("", "3"))?;
+    let running = expected.commit.clone();
+    let third = finish(guest, &running)?;
+    let mut expected = expectations(third);
+    expected.rollback = Some(running);
+    expected.answers = vec![
+        ("cat /usr/share/release", "3\n".to_owned()),
+        (
+            "cat /etc/edited.conf",
+            "default of release 1\nchanged by the user\n".to_owned(),
+        ),
+        ("cat /var/lib/demo/written", "data\n".to_owned()),
+    ];
+    lab.boot(&disk, "third", &expected)?;
+    disk.check()
+}
+
+/// The power fails while the second release is imported. Nothing is lost, and `rebase` goes there then.
+pub fn power_cut(lab: &Lab) -> Result<()> {
+    let (disk, first) = lab.first_release(&SYSTEM)?;
+    let medium = lab.medium(&SYSTEM)?;
+
+    let mut guest = lab.start_with(&disk, "cut", &medium)?;
+    mount_medium(&mut guest)?;
+    guest.shell(&start_unit("--no-block", "2"))?;
+    // Objects are written from now on until the refs move.
+    guest.shell("until ls -d /ostree/repo/tmp/staging-*; do sleep 0.1; done")?;
+    // What QEMU has written stays in this machine's cache: only the guest loses its memory.
+    drop(guest);
+    let mounted = disk.mount()?;
+    let refs = mounted.refs()?;
+    ensure!(
+        !refs.contains("release-2"),
+        "the import was over when the power failed: {refs}"
+    );
+    drop(mounted);
+    disk.check()?;
+    lab.boot(&disk, "after-the-cut", &expectations(first.clone()))?;
+
+    let mut guest = lab.start_with(&disk, "rebased", &medium)?;
+    mount_medium(&mut guest)?;
+    guest.shell("import-oci rebase oci:/run/medium:release-2")?;
+    let second = finish(guest, &first)?;
+    let mut expected = second_release(second, first);
+    expected.answers.push((
+        "grep -h container-image-reference /ostree/deploy/debian/deploy/*.origin | sort -u",
+        "container-image-reference=ostree-unverified-image:oci:/run/medium:release-2\n".to_owned(),
+    ));
+    lab.boot(&disk, "second", &expected)?;
     disk.check()
 }

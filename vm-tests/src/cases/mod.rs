@@ -28,4 +28,5 @@ pub const CASES: &[Case] = &[
     ("composefs", composefs::composefs),
     ("bookworm", bookworm::bookworm),
     ("update_inside", life::update_inside),
+    ("power_cut", life::power_cut),
 ];

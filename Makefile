@@ -110,6 +110,8 @@ install: build ## install the binary, its unit and its policy module to DESTDIR 
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|/usr/bin/import-oci|$(PREFIX)/bin/import-oci|' dist/import-oci@.service \
 		>$(DESTDIR)$(PREFIX)/lib/systemd/system/import-oci@.service
+	install -D -m 0644 dist/ostree-finalize-staged.conf \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/ostree-finalize-staged.service.d/import-oci.conf
 
 .PHONY: install-ostree-ext
 install-ostree-ext: ## install `ostree container` besides, where neither bootc nor rpm-ostree has

@@ -174,11 +174,14 @@ fn add_program(tree: &Path) -> Result<()> {
     run(command(["strip", "--strip-all", "-o"])
         .arg(programs.join("import-oci"))
         .arg(sibling("import-oci")?))?;
+    let units = tree.join("usr/lib/systemd/system");
+    let finalize = units.join("ostree-finalize-staged.service.d");
+    fs::create_dir_all(&finalize)?;
+    let dist = source().join("../dist");
     let unit = "import-oci@.service";
-    fs::copy(
-        source().join("../dist").join(unit),
-        tree.join("usr/lib/systemd/system").join(unit),
-    )?;
+    fs::copy(dist.join(unit), units.join(unit))?;
+    let drop_in = "ostree-finalize-staged.conf";
+    fs::copy(dist.join(drop_in), finalize.join("import-oci.conf"))?;
     Ok(())
 }
 

@@ -147,7 +147,7 @@ pub fn update_inside(lab: &Lab) -> Result<()> {
     disk.check()
 }
 
-/// The power fails while the second release is imported. Nothing is lost, and `rebase` goes there then.
+/// The power fails while the second release is imported. Nothing is lost, and the import goes well then.
 pub fn power_cut(lab: &Lab) -> Result<()> {
     let (disk, first) = lab.first_release(&SYSTEM)?;
     let medium = lab.medium(&SYSTEM)?;
@@ -169,7 +169,18 @@ pub fn power_cut(lab: &Lab) -> Result<()> {
     disk.check()?;
     lab.boot(&disk, "after-the-cut", &expectations(first.clone()))?;
 
-    let mut guest = lab.start_with(&disk, "rebased", &medium)?;
+    let mut guest = lab.start_with(&disk, "again", &medium)?;
+    mount_medium(&mut guest)?;
+    guest.shell(&start_unit("", "2"))?;
+    finish(guest, &first)?;
+    disk.check()
+}
+
+/// What an owner types at a shell, finished at shutdown.
+pub fn rebase_inside(lab: &Lab) -> Result<()> {
+    let (disk, first) = lab.first_release(&SYSTEM)?;
+    let medium = lab.medium(&SYSTEM)?;
+    let mut guest = lab.start_with(&disk, "used", &medium)?;
     mount_medium(&mut guest)?;
     guest.shell("import-oci rebase oci:/run/medium:release-2")?;
     let second = finish(guest, &first)?;
@@ -178,6 +189,6 @@ pub fn power_cut(lab: &Lab) -> Result<()> {
         "grep -h container-image-reference /ostree/deploy/debian/deploy/*.origin | sort -u",
         "container-image-reference=ostree-unverified-image:oci:/run/medium:release-2\n".to_owned(),
     ));
-    lab.boot(&disk, "second", &expected)?;
+    lab.boot(&disk, "rebased", &expected)?;
     disk.check()
 }

@@ -29,4 +29,5 @@ pub const CASES: &[Case] = &[
     ("bookworm", bookworm::bookworm),
     ("update_inside", life::update_inside),
     ("power_cut", life::power_cut),
+    ("rebase_inside", life::rebase_inside),
 ];

@@ -5,27 +5,16 @@
 //! ([`Spool`]), in memory ([`MemoryStore`]), or where they already lie (an unpacked root, a repo's
 //! objects). [`Bodies`] finds each by its [`BodyId`]; memory stays bounded whatever the image size.
 
-use std::env;
-use std::ffi::OsString;
+mod spool;
+
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::mem;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-/// Where spools lie that belong to no repo: `$TMPDIR`, or else `/var/tmp`. An image may be larger
-/// than memory, which is what `/tmp` often is.
-pub fn temporary_directory() -> PathBuf {
-    temporary_directory_by(env::var_os("TMPDIR"))
-}
-
-fn temporary_directory_by(tmpdir: Option<OsString>) -> PathBuf {
-    let chosen = tmpdir.filter(|directory| !directory.is_empty());
-    chosen.map_or_else(|| "/var/tmp".into(), PathBuf::from)
-}
+pub use self::spool::{Spool, temporary_directory};
 
 /// Names one body of a [`Bodies`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,6 +68,8 @@ struct Patch {
     bytes: Box<[u8]>,
 }
 
+/// How much of a body is read at once.
+const PIECE: usize = 64 * 1024;
 /// The store number of bodies that were added by [`Bodies::add`].
 const ADDED: u32 = u32::MAX;
 /// The store number of those of [`Bodies::patch`].
@@ -110,7 +101,7 @@ impl Bodies {
     pub fn spool(&mut self, spools: &Path, content: &mut dyn Read) -> Result<BodyId> {
         let store = u32::try_from(self.stores.len()).context("too many stores of bodies")?;
         let mut spool = Spool::new(store, spools)?;
-        let mut buffer = vec![0; SPOOL_DIRECT];
+        let mut buffer = vec![0; PIECE];
         loop {
             let count = content.read(&mut buffer)?;
             if count == 0 {
@@ -186,7 +177,7 @@ impl Bodies {
             return Ok(false);
         }
         let (mut a, mut b) = (self.reader(a), self.reader(b));
-        let (mut x, mut y) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+        let (mut x, mut y) = (vec![0; PIECE], vec![0; PIECE]);
         loop {
             let n = a.read(&mut x)?;
             if n == 0 {
@@ -321,136 +312,11 @@ impl BodySink for MemoryStore {
     }
 }
 
-/// Bodies one after the other in an unlinked file. Nothing is left behind, however the process
-/// ends. Holes stay holes.
-#[derive(Debug)]
-pub struct Spool {
-    store: u32,
-    file: File,
-    /// Where the file was made: for messages.
-    directory: PathBuf,
-    /// Bytes not yet in the file; they belong at `written`.
-    pending: Vec<u8>,
-    written: u64,
-    /// Where each body ends; it starts where the one before it ends.
-    ends: Vec<u64>,
-}
-
-/// How many bytes a [`Spool`] collects before it writes them.
-const SPOOL_BUFFER: usize = 256 * 1024;
-/// From how many bytes on it is cheaper to write them than to collect them.
-const SPOOL_DIRECT: usize = 32 * 1024;
-
-impl Spool {
-    /// A spool in `directory`, whose bodies carry `store` in their [`BodyId`].
-    pub fn new(store: u32, directory: &Path) -> Result<Self> {
-        let file = tempfile::tempfile_in(directory)
-            .with_context(|| format!("creating a spool file in {}", directory.display()))?;
-        Ok(Self {
-            store,
-            file,
-            directory: directory.to_owned(),
-            pending: Vec::with_capacity(SPOOL_BUFFER),
-            written: 0,
-            ends: Vec::new(),
-        })
-    }
-
-    fn position(&self) -> u64 {
-        self.written + self.pending.len() as u64
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let mut pending = mem::take(&mut self.pending);
-        self.append(&pending)?;
-        pending.clear();
-        self.pending = pending;
-        Ok(())
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file
-            .write_all_at(bytes, self.written)
-            .map_err(|error| {
-                let directory = self.directory.display();
-                io::Error::new(error.kind(), format!("spool file in {directory}: {error}"))
-            })?;
-        self.written += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Ends the spool: writes what is pending and frees the buffer. To be called once, after the
-    /// last body and before the first read.
-    pub fn seal(mut self) -> io::Result<Self> {
-        self.flush()?;
-        self.pending = Vec::new();
-        self.file.set_len(self.written)?;
-        Ok(self)
-    }
-
-    fn extent(&self, index: u32) -> (u64, u64) {
-        let index = index as usize;
-        let start = index.checked_sub(1).map_or(0, |i| self.ends[i]);
-        (start, self.ends[index])
-    }
-}
-
-impl BodySink for Spool {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.pending.len() + bytes.len() > SPOOL_BUFFER {
-            self.flush()?;
-        }
-        if bytes.len() >= SPOOL_DIRECT {
-            self.flush()?;
-            self.append(bytes)?;
-        } else {
-            self.pending.extend_from_slice(bytes);
-        }
-        Ok(())
-    }
-
-    fn write_zeros(&mut self, length: u64) -> io::Result<()> {
-        self.flush()?;
-        self.written = self
-            .written
-            .checked_add(length)
-            .filter(|&end| i64::try_from(end).is_ok())
-            .ok_or_else(|| io::Error::other("sparse file larger than a file can be"))?;
-        Ok(())
-    }
-
-    fn finish(&mut self) -> io::Result<BodyId> {
-        let index = u32::try_from(self.ends.len()).map_err(io::Error::other)?;
-        self.ends.push(self.position());
-        Ok(BodyId {
-            store: self.store,
-            index,
-        })
-    }
-}
-
-impl BodyStore for Spool {
-    fn size(&self, index: u32) -> u64 {
-        let (start, end) = self.extent(index);
-        end - start
-    }
-
-    fn read_at(&self, index: u32, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let (start, end) = self.extent(index);
-        let left = (end - start).saturating_sub(offset);
-        let n = left.min(buffer.len() as u64) as usize;
-        if n == 0 {
-            return Ok(0);
-        }
-        self.file.read_at(&mut buffer[..n], start + offset)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fill(sink: &mut dyn BodySink) -> [BodyId; 4] {
+    pub(super) fn fill(sink: &mut dyn BodySink) -> [BodyId; 4] {
         sink.write(b"first").unwrap();
         let first = sink.finish().unwrap();
         let empty = sink.finish().unwrap();
@@ -459,33 +325,21 @@ mod tests {
         sink.write(b"b").unwrap();
         sink.write_zeros(2).unwrap();
         let sparse = sink.finish().unwrap();
-        let big = vec![7; SPOOL_BUFFER + 1];
+        let big = vec![7; spool::BUFFER + 1];
         sink.write(b"x").unwrap();
         sink.write(&big).unwrap();
         [first, empty, sparse, sink.finish().unwrap()]
     }
 
-    fn check(store: Box<dyn BodyStore>, ids: [BodyId; 4]) {
+    pub(super) fn check(store: Box<dyn BodyStore>, ids: [BodyId; 4]) {
         let bodies = Bodies::new(vec![store]);
         assert_eq!(bodies.read(ids[0], 5).unwrap(), b"first");
         assert_eq!(bodies.read(ids[1], 0).unwrap(), b"");
         assert_eq!(bodies.read(ids[2], 100).unwrap(), b"a\0\0\0b\0\0");
-        assert_eq!(bodies.size(ids[3]), SPOOL_BUFFER as u64 + 2);
+        assert_eq!(bodies.size(ids[3]), spool::BUFFER as u64 + 2);
         let big = bodies.read(ids[3], u64::MAX).unwrap();
         assert!(big[0] == b'x' && big[1..].iter().all(|&b| b == 7));
         assert!(bodies.read(ids[0], 4).is_err(), "over the limit");
-    }
-
-    #[test]
-    fn temporary_directories() {
-        for (tmpdir, want) in [
-            (None, "/var/tmp"),
-            (Some(""), "/var/tmp"),
-            (Some("/mnt/scratch"), "/mnt/scratch"),
-        ] {
-            let chosen = temporary_directory_by(tmpdir.map(Into::into));
-            assert_eq!(chosen, Path::new(want), "{tmpdir:?}");
-        }
     }
 
     #[test]
@@ -493,28 +347,6 @@ mod tests {
         let mut store = MemoryStore::new(0);
         let ids = fill(&mut store);
         check(Box::new(store), ids);
-    }
-
-    #[test]
-    fn spool() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut spool = Spool::new(0, directory.path()).unwrap();
-        let ids = fill(&mut spool);
-        check(Box::new(spool.seal().unwrap()), ids);
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn trailing_hole_is_read_as_zeros() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut spool = Spool::new(0, directory.path()).unwrap();
-        spool.write_zeros(1 << 30).unwrap();
-        let id = spool.finish().unwrap();
-        assert!(spool.write_zeros(u64::MAX).is_err());
-        let bodies = Bodies::new(vec![Box::new(spool.seal().unwrap())]);
-        let mut buffer = [1; 8];
-        assert_eq!(bodies.read_at(id, (1 << 30) - 4, &mut buffer).unwrap(), 4);
-        assert_eq!(buffer, [0, 0, 0, 0, 1, 1, 1, 1]);
     }
 
     #[test]

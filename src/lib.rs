@@ -16,6 +16,7 @@ pub mod digest;
 pub mod entry;
 pub mod findings;
 pub mod fixup;
+pub mod host;
 pub mod image_commit;
 pub mod images;
 pub mod import;

@@ -26,6 +26,7 @@ const ARROW: &[&str] = &[
     "source",
     "layer",
     "tree",
+    "host",
     "packages",
     "initramfs",
     "policy",

@@ -150,7 +150,7 @@ fn takes_the_image_for_present() {
     let prepare = || {
         let mut peer = peers::ostree_ext()?;
         let image = format!("ostree-unverified-image:{source}");
-        peer.arg("present").arg(caller.at("repo")).arg(image);
+        peer.arg("prepare").arg(caller.at("repo")).arg(image);
         Some(peer.output().unwrap())
     };
     let Some(refused) = prepare() else { return };
@@ -172,8 +172,9 @@ fn takes_the_image_for_present() {
         let commit = String::from_utf8(output.stdout).unwrap().trim().to_owned();
         let present = prepare().unwrap();
         let said = String::from_utf8(present.stderr).unwrap();
-        let found = String::from_utf8(present.stdout).unwrap();
-        assert_eq!(found.trim(), commit, "{options:?}: {said}");
+        assert!(present.status.success(), "{options:?}: {said}");
+        let found = serde_json::from_slice(&present.stdout).unwrap();
+        assert_eq!(text(&found, "/present/merge_commit"), commit, "{options:?}");
         commits.insert(commit);
     }
     assert_eq!(commits.len(), 3);

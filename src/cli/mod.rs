@@ -8,6 +8,7 @@ mod import;
 mod inspect;
 mod labels;
 mod list;
+pub mod logging;
 mod progress;
 mod progress_lines;
 mod prune;
@@ -18,13 +19,15 @@ mod signing;
 mod summary;
 mod table;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{ArgAction, Args, Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::time::uptime;
 
 use crate::fixup::{self, FixupOptions};
 use crate::import::ImportOptions;
@@ -95,6 +98,18 @@ struct OutputArgs {
     /// Say nothing on standard error but errors.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
+}
+
+impl OutputArgs {
+    fn level(self) -> LevelFilter {
+        match (self.quiet, self.verbose) {
+            (true, _) => LevelFilter::ERROR,
+            (false, 0) => LevelFilter::WARN,
+            (false, 1) => LevelFilter::INFO,
+            (false, 2) => LevelFilter::DEBUG,
+            (false, _) => LevelFilter::TRACE,
+        }
+    }
 }
 
 /// Where an image is read from, and which one of an index.
@@ -283,7 +298,7 @@ fn fixup_names() -> clap::builder::PossibleValuesParser {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = |()| ExitCode::SUCCESS;
-    let result = start_logging(cli.output).and_then(|()| match cli.verb {
+    let result = logging::start(cli.output.level(), uptime()).and_then(|()| match cli.verb {
         Some(Verb::Check(args)) => check::run(&args, cli.output),
         Some(Verb::Labels(args)) => labels::run(&args, cli.output).map(done),
         Some(Verb::Deploy(args)) => deploy::run(&args, cli.output),
@@ -319,30 +334,6 @@ fn one_line(text: &str) -> String {
         }
     }
     line
-}
-
-fn start_logging(output: OutputArgs) -> Result<()> {
-    use tracing_subscriber::filter::{EnvFilter, LevelFilter};
-
-    let level = match (output.quiet, output.verbose) {
-        (true, _) => LevelFilter::ERROR,
-        (false, 0) => LevelFilter::WARN,
-        (false, 1) => LevelFilter::INFO,
-        (false, 2) => LevelFilter::DEBUG,
-        (false, _) => LevelFilter::TRACE,
-    };
-    let filter = EnvFilter::builder()
-        .with_default_directive(level.into())
-        .from_env()
-        .context("reading RUST_LOG")?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_timer(tracing_subscriber::fmt::time::uptime())
-        .with_target(false)
-        .init();
-    Ok(())
 }
 
 /// Whoever read our output has seen enough: `import-oci … | head` is no failure.

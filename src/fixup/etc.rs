@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::{Fixup, Image, drop_subtree};
+use crate::host::usr_etc;
 use crate::path::ImagePath;
 use crate::report::{Action, Report};
 use crate::tree::{Content, Inode, InodeId, Tree};
@@ -54,7 +55,7 @@ impl Fixup for MoveEtc {
 
     fn apply(&self, image: &mut Image, report: &mut Report) -> Result<()> {
         let etc = ImagePath::root().join(b"etc");
-        let usr_etc = ImagePath::root().join(b"usr").join(b"etc");
+        let usr_etc = usr_etc();
         let Some(id) = image.tree.lookup(&etc) else {
             return Ok(());
         };

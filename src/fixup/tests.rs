@@ -10,6 +10,10 @@ use crate::metadata::Special;
 use crate::report::Note;
 use crate::testing::{Layers, image_path, list};
 use crate::tree::Content;
+use origin::{host_path, is_below, original_path};
+
+#[path = "../../tests/support/origin.rs"]
+mod origin;
 
 /// Something of an image that one fixup or another cares about.
 type Ingredient = fn(Layers) -> Layers;
@@ -208,37 +212,6 @@ proptest! {
             prop_assert!(told || after.get(&moved) == Some(&line), "{path}: {line}\n{:#?}", report.notes());
         }
     }
-}
-
-/// Where a path of a commit was in its image.
-fn original_path(path: &str) -> String {
-    for (place, origin) in [
-        ("/usr/share/factory/var/home", "/home"),
-        ("/usr/share/factory/var/roothome", "/root"),
-        ("/usr/share/factory/var/srv", "/srv"),
-        ("/usr/share/factory/var", "/var"),
-        ("/usr/lib/sysimage/dpkg", "/var/lib/dpkg"),
-        ("/usr/lib/sysimage/pacman", "/var/lib/pacman"),
-    ] {
-        if is_below(path, place) {
-            return format!("{origin}{}", &path[place.len()..]);
-        }
-    }
-    host_path(path)
-}
-
-/// The path of the host: its `/etc` is `/usr/etc` of the commit.
-fn host_path(path: &str) -> String {
-    match is_below(path, "/usr/etc") {
-        true => path["/usr".len()..].to_owned(),
-        false => path.to_owned(),
-    }
-}
-
-/// Is `path` the path `named`, or does it lie below it?
-fn is_below(path: &str, named: &str) -> bool {
-    let below = path.strip_prefix(named);
-    below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Every path with all that is known of it.

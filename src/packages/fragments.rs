@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 
 use crate::bodies::Bodies;
+use crate::host::Host;
 use crate::path::ImagePath;
 use crate::tree::{Content, InodeId, Tree};
 
@@ -55,14 +56,9 @@ pub fn read_file(tree: &Tree, bodies: &Bodies, path: &ImagePath) -> Result<Optio
     }
 }
 
-/// What lies at `path` on a host, where the `/usr/etc` of a commit is `/etc`.
+/// What lies at `path` on the host of `tree`. Links that do not end lead to nothing.
 pub fn resolve(tree: &Tree, path: &ImagePath) -> Option<InodeId> {
-    let usr_etc = || tree.child(tree.child(tree.root(), b"usr")?, b"etc");
-    let etc = tree.child(tree.root(), b"etc").or_else(usr_etc);
-    let found = tree.resolve_by(path, |directory, name| match name {
-        b"etc" if directory == tree.root() => etc,
-        name => tree.child(directory, name),
-    });
+    let found = Host::of(tree).resolve(path);
     found.ok().flatten().map(|(_, id)| id)
 }
 

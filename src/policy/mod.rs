@@ -5,12 +5,11 @@
 
 mod config;
 mod find;
-mod host;
 mod parse;
 
+pub use crate::host::Host;
 pub use config::locate;
 pub use find::{NoPolicy, files_of, find_policy, policies, select_policy, selinux_directory};
-pub use host::Host;
 pub use parse::{Alias, Aliases, Specification};
 
 use parse::specifications;

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result};
 
 use crate::bodies::Bodies;
+use crate::host::usr_etc;
 use crate::path::ImagePath;
 use crate::tree::{Content, InodeId, Tree};
 
@@ -26,7 +27,7 @@ pub(super) const MOUNT_POINTS: [&str; 5] = ["dev", "proc", "run", "tmp", "var/tm
 pub(super) fn write(tree: &Tree, bodies: &Bodies, except: &ImagePath, root: &Path) -> Result<()> {
     let mut written: HashMap<InodeId, PathBuf> = HashMap::new();
     let no_etc = tree.child(tree.root(), b"etc").is_none();
-    let usr_etc = ImagePath::root().join(b"usr").join(b"etc");
+    let usr_etc = usr_etc();
     for (path, id) in tree.walk() {
         if path == *except {
             continue;

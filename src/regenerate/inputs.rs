@@ -14,6 +14,7 @@ use super::sandbox;
 use crate::bodies::{Bodies, BodyId};
 use crate::digest::{Digest, Hasher};
 use crate::fixup::initramfs_path;
+use crate::host::Host;
 use crate::initramfs::CONFIGURATIONS;
 use crate::path::ImagePath;
 use crate::tree::{Content, Inode, InodeId, Tree};
@@ -52,8 +53,10 @@ impl<'t> Inputs<'t> {
         let modules = initramfs.parent().expect("it is a file below");
         let mut always: BTreeMap<_, _> = tree.walk_from(&modules).collect();
         always.remove(&initramfs);
+        // While dracut runs, the tree stands as on a host.
+        let host = Host::of(tree);
         for path in CONFIGURATION.iter().chain(&CONFIGURATIONS) {
-            let path = in_tree(tree, &parse(path));
+            let path = host.in_tree(&parse(path));
             always.extend(tree.walk_from(&path));
             // A link stands for what it leads to.
             if let Ok(Some((path, _))) = tree.resolve(&path) {
@@ -85,8 +88,9 @@ impl<'t> Inputs<'t> {
             .walk_from(&parse(FIRMWARE))
             .map(|(path, _)| path)
             .collect();
+        let host = Host::of(self.tree);
         for path in taken {
-            let path = in_tree(self.tree, path);
+            let path = host.in_tree(path);
             let Some(id) = self.tree.lookup(&path) else {
                 continue;
             };
@@ -188,17 +192,6 @@ fn words_of_scripts(
     Ok(words)
 }
 
-/// The path in the tree of what lies at `path` while dracut runs: its `/etc` is the tree's
-/// `/usr/etc`.
-pub(super) fn in_tree(tree: &Tree, path: &ImagePath) -> ImagePath {
-    let mut components = path.components();
-    if components.next() != Some(b"etc") || tree.child(tree.root(), b"etc").is_some() {
-        return path.clone();
-    }
-    let usr_etc = ImagePath::root().join(b"usr").join(b"etc");
-    components.fold(usr_etc, |path, name| path.join(name))
-}
-
 fn parse(path: &str) -> ImagePath {
     ImagePath::parse(path.as_bytes()).expect("a path of ours")
 }
@@ -283,20 +276,5 @@ mod tests {
             digest(image().layer().symlink("usr/bin/taken", "1")),
             before
         );
-    }
-
-    #[test]
-    fn etc_is_found_before_and_after_it_moved() {
-        let (tree, _) = image().merge();
-        assert_eq!(
-            in_tree(&tree, &image_path("etc/x")).to_string(),
-            "/usr/etc/x"
-        );
-        assert_eq!(
-            in_tree(&tree, &image_path("etcetera")).to_string(),
-            "/etcetera"
-        );
-        let (tree, _) = image().dir("etc", 0o755).merge();
-        assert_eq!(in_tree(&tree, &image_path("etc/x")).to_string(), "/etc/x");
     }
 }

@@ -16,6 +16,7 @@ mod support {
     pub mod command;
     pub mod layout;
     pub mod listing;
+    pub mod origin;
     pub mod schema;
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::support::command::{fsck, import, is_root, not_run, run, scratch, text};
 use crate::support::listing::{Listing, read_commit};
+use crate::support::origin::{host_path, original_path};
 use crate::{Imported, demo};
 
 /// The initramfs of the demo image knows nothing of ostree; making one is another test's business.
@@ -94,13 +95,6 @@ fn by_host_path(listing: &Listing) -> BTreeMap<String, String> {
     nodes.collect()
 }
 
-fn host_path(path: &str) -> String {
-    match path.strip_prefix("/usr/etc") {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("/etc{rest}"),
-        _ => path.to_owned(),
-    }
-}
-
 fn changed_paths(json: &Value) -> BTreeSet<String> {
     let notes = changes(json).into_iter();
     let paths = notes.map(|note| host_path(text(note, "/path")));
@@ -154,20 +148,4 @@ fn findings(json: &Value) -> BTreeSet<String> {
         .filter(|(_, path)| !path.starts_with("/var/"))
         .map(|(by, path)| format!("{by} {path}"))
         .collect()
-}
-
-/// Where a path of the commit was in the image.
-fn original_path(path: &str) -> String {
-    for (place, origin) in [
-        ("/usr/share/factory/var/home", "/home"),
-        ("/usr/share/factory/var/roothome", "/root"),
-        ("/usr/share/factory/var/srv", "/srv"),
-        ("/usr/share/factory/var", "/var"),
-        ("/usr/lib/sysimage/dpkg", "/var/lib/dpkg"),
-    ] {
-        if let Some(below) = path.strip_prefix(place) {
-            return format!("{origin}{below}");
-        }
-    }
-    host_path(path)
 }

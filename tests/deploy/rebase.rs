@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::command::{import_oci, run};
+use crate::support::command::{self, import_oci, run};
 use crate::support::peers;
 use crate::system::{System, base, root_of, text};
 use crate::tree;
@@ -81,8 +81,9 @@ fn second(system: &System) -> String {
 /// What ostree-ext takes for the image without importing it.
 fn found(system: &System, image: &str) -> Option<String> {
     let mut peer = peers::ostree_ext()?;
-    let found = run(peer.arg("present").arg(system.repo()).arg(image));
-    Some(text(found).trim_end().to_owned())
+    let answer = run(peer.arg("prepare").arg(system.repo()).arg(image));
+    let answer = serde_json::from_slice(&answer.stdout).unwrap();
+    Some(command::text(&answer, "/present/merge_commit").to_owned())
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! `ostree container …`: stock ostree calls this for it.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use import_oci::cli::logging;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::time::SystemTime;
 
 fn main() -> ExitCode {
     match run() {
@@ -18,16 +20,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::WARN.into())
-        .from_env()
-        .context("reading RUST_LOG")?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+    logging::start(LevelFilter::WARN, SystemTime)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()

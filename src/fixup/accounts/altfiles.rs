@@ -3,8 +3,9 @@
 use anyhow::Result;
 
 use super::BY;
-use super::files::{System, TextFile, etc, path, write_own};
+use super::files::{System, TextFile, path, write_own};
 use crate::fixup::Image;
+use crate::host::etc;
 use crate::packages::{Group, User};
 use crate::report::{Action, Report};
 
@@ -64,7 +65,7 @@ fn relocate_lines(
 /// Sees to it that the C library looks there.
 fn consult(image: &mut Image, report: &mut Report) -> Result<()> {
     let file = TextFile::of_etc(image, "nsswitch.conf")?;
-    let place = etc(image).join(b"nsswitch.conf");
+    let place = etc(&image.tree).join(b"nsswitch.conf");
     let before = file.as_ref().map(|file| &*file.text).unwrap_or_default();
     let text = with_altfiles(before);
     if text == before {

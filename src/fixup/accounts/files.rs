@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 
 use super::BY;
 use crate::fixup::Image;
+use crate::host::etc;
 use crate::metadata::Metadata;
 use crate::packages::fragments;
 use crate::path::ImagePath;
@@ -42,7 +43,7 @@ impl TextFile {
     pub fn of_etc(image: &Image, name: &str) -> Result<Option<Self>> {
         match Self::at(image, path("etc").join(name.as_bytes()))? {
             Some(mut file) => {
-                file.path = etc(image).join(name.as_bytes());
+                file.path = etc(&image.tree).join(name.as_bytes());
                 Ok(Some(file))
             }
             None => Self::at(image, path("usr/etc").join(name.as_bytes())),
@@ -52,19 +53,6 @@ impl TextFile {
     /// Gives it another content, under all its names.
     pub fn write(&self, image: &mut Image, text: &[u8]) {
         image.tree.inode_mut(self.id).content = content(image, text);
-    }
-}
-
-/// Where the image has its `/etc`: a commit has `/usr/etc`, and some images a link to it.
-pub fn etc(image: &Image) -> ImagePath {
-    let is_directory = |place: &ImagePath| {
-        let found = image.tree.lookup(place);
-        found.is_some_and(|id| image.tree.children(id).is_some())
-    };
-    let (etc, usr_etc) = (path("etc"), path("usr/etc"));
-    match !is_directory(&etc) && is_directory(&usr_etc) {
-        true => usr_etc,
-        false => etc,
     }
 }
 

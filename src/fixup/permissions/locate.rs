@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::host::{Host, usr_etc};
 use crate::path::ImagePath;
 use crate::tree::{InodeId, Tree};
 
@@ -12,8 +13,7 @@ pub type Place = (ImagePath, InodeId);
 #[derive(Debug)]
 pub struct Places<'t> {
     tree: &'t Tree,
-    /// `/usr/etc`, which is the `/etc` of a commit.
-    usr_etc: Option<InodeId>,
+    host: Host<'t>,
     directories: HashMap<ImagePath, Option<Place>>,
 }
 
@@ -22,7 +22,7 @@ impl<'t> Places<'t> {
     pub fn of(tree: &'t Tree) -> Self {
         Self {
             tree,
-            usr_etc: tree.lookup(&usr_etc()),
+            host: Host::of(tree),
             directories: HashMap::new(),
         }
     }
@@ -37,7 +37,7 @@ impl<'t> Places<'t> {
             return [None, self.in_usr_etc(path)];
         };
         let path = directory.join(name);
-        let found = self.child(id, name);
+        let found = self.host.child(id, name);
         let second = self.in_usr_etc(&path);
         [found.map(|id| (path, id)), second]
     }
@@ -46,16 +46,9 @@ impl<'t> Places<'t> {
         if let Some(known) = self.directories.get(&path) {
             return known.clone();
         }
-        let child = |directory: InodeId, name: &[u8]| self.child(directory, name);
-        let found = self.tree.resolve_by(&path, child).ok().flatten();
+        let found = self.host.resolve(&path).ok().flatten();
         self.directories.insert(path, found.clone());
         found
-    }
-
-    fn child(&self, directory: InodeId, name: &[u8]) -> Option<InodeId> {
-        let child = self.tree.child(directory, name);
-        let is_etc = directory == self.tree.root() && name == b"etc";
-        child.or_else(|| self.usr_etc.filter(|_| is_etc))
     }
 
     /// The second place of a path in `/etc`, in a tree that has both.
@@ -69,10 +62,6 @@ impl<'t> Places<'t> {
         let id = self.tree.lookup(&path)?;
         Some((path, id))
     }
-}
-
-fn usr_etc() -> ImagePath {
-    ImagePath::root().join(b"usr").join(b"etc")
 }
 
 #[cfg(test)]

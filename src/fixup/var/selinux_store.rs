@@ -7,9 +7,10 @@ use anyhow::Result;
 
 use super::{BY, fixed, write};
 use crate::fixup::{Image, drop_subtree};
+use crate::host::etc;
 use crate::path::ImagePath;
 use crate::report::{Action, Report};
-use crate::tree::{Content, Tree};
+use crate::tree::Content;
 
 /// Where Debian and Fedora have it.
 const STORE: &str = "var/lib/selinux";
@@ -100,19 +101,6 @@ fn with_store_root(text: &[u8]) -> Vec<u8> {
 fn value(line: &[u8]) -> Option<&[u8]> {
     let after = line.trim_ascii().strip_prefix(STORE_ROOT)?;
     Some(after.trim_ascii_start().strip_prefix(b"=")?.trim_ascii())
-}
-
-/// Where the host's `/etc` lies in an image, or in a commit.
-fn etc(tree: &Tree) -> ImagePath {
-    let (etc, usr_etc) = (fixed("etc"), fixed("usr/etc"));
-    let is_directory = |path| {
-        tree.lookup(path)
-            .is_some_and(|id| tree.children(id).is_some())
-    };
-    match !is_directory(&etc) && is_directory(&usr_etc) {
-        true => usr_etc,
-        false => etc,
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 mod encapsulate;
 mod images;
 mod layer;
-mod present;
 mod state;
 
 use std::process::ExitCode;
@@ -15,7 +14,6 @@ const USAGE: &str = "usage: ostree-ext-peer container …
        ostree-ext-peer encapsulate REPO REF LAYOUT
        ostree-ext-peer images REPO
        ostree-ext-peer layer REPO REF TAR
-       ostree-ext-peer present REPO IMAGE
        ostree-ext-peer query REPO IMAGE
        ostree-ext-peer prepare REPO OSTREE-IMAGE";
 
@@ -41,7 +39,6 @@ fn run() -> Result<()> {
             runtime.block_on(encapsulate::run(repo, reference, layout))
         }
         ["images", repo] => images::run(repo),
-        ["present", repo, image] => runtime.block_on(present::run(repo, image)),
         ["layer", repo, reference, tar] => runtime.block_on(layer::run(repo, reference, tar)),
         ["query", repo, image] => state::query(repo, image),
         ["prepare", repo, image] => runtime.block_on(state::prepare(repo, image)),

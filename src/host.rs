@@ -17,12 +17,9 @@ pub struct Host<'t> {
 impl<'t> Host<'t> {
     /// The host of `tree`.
     pub fn of(tree: &'t Tree) -> Self {
-        let usr_etc = ImagePath::root().join(b"usr").join(b"etc");
         let etc = match tree.child(tree.root(), b"etc") {
             Some(_) => None,
-            None => tree
-                .lookup(&usr_etc)
-                .filter(|&id| tree.children(id).is_some()),
+            None => directory(tree, &usr_etc()),
         };
         Self { tree, etc }
     }
@@ -69,16 +66,36 @@ impl<'t> Host<'t> {
         if self.etc.is_none() || components.next() != Some(b"etc") {
             return path.clone();
         }
-        let usr_etc = ImagePath::root().join(b"usr").join(b"etc");
-        components.fold(usr_etc, |path, name| path.join(name))
+        components.fold(usr_etc(), |path, name| path.join(name))
     }
 
-    fn child(&self, directory: InodeId, name: &[u8]) -> Option<InodeId> {
+    /// What `name` leads to in a directory.
+    pub fn child(&self, directory: InodeId, name: &[u8]) -> Option<InodeId> {
         match self.etc {
             Some(etc) if directory == self.tree.root() && name == b"etc" => Some(etc),
             _ => self.tree.child(directory, name),
         }
     }
+}
+
+/// Where an image or a commit has the `/etc` of the host. Some images have a link to `/usr/etc` there.
+pub fn etc(tree: &Tree) -> ImagePath {
+    let etc = ImagePath::root().join(b"etc");
+    let usr_etc = usr_etc();
+    match directory(tree, &etc).is_none() && directory(tree, &usr_etc).is_some() {
+        true => usr_etc,
+        false => etc,
+    }
+}
+
+/// Where a commit has its `/etc`.
+pub fn usr_etc() -> ImagePath {
+    ImagePath::root().join(b"usr").join(b"etc")
+}
+
+fn directory(tree: &Tree, path: &ImagePath) -> Option<InodeId> {
+    let found = tree.lookup(path);
+    found.filter(|&id| tree.children(id).is_some())
 }
 
 #[cfg(test)]

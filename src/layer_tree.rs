@@ -13,6 +13,7 @@ use foldhash::HashSet;
 
 use crate::entry::{Entry, EntryKind};
 use crate::fixup::{BASE_REPO, clean_xattrs};
+use crate::host::usr_etc;
 use crate::path::ImagePath;
 use crate::tree::{Content, Inode, InodeId, Tree};
 
@@ -34,9 +35,8 @@ pub fn layer_tree(entries: &[Entry], merged: Option<&Tree>) -> Tree {
 /// are one.
 pub fn stands_alone(entries: &[Entry]) -> bool {
     let mut before = HashSet::default();
-    let usr_etc = ImagePath::root().join(b"usr").join(b"etc");
     let below = |etc: &ImagePath| entries.iter().any(|entry| entry.path.starts_with(etc));
-    if below(&ImagePath::root().join(b"etc")) && below(&usr_etc) {
+    if below(&ImagePath::root().join(b"etc")) && below(&usr_etc()) {
         return false;
     }
     entries.iter().all(|entry| {

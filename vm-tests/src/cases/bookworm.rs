@@ -1,8 +1,9 @@
 //! Debian 12, whose libostree is older, deployed by `import-oci deploy` on a host with the same.
 
 use anyhow::{Result, ensure};
-use vm_tests::expect::{Expectations, Expected, KnownDenial, KnownLabel, Root, Security};
+use vm_tests::expect::{Expectations, Expected, KnownDenial};
 
+use super::debian;
 use crate::lab::{Lab, STATEROOT};
 use crate::system::{Base, ENFORCING, Installer, System};
 
@@ -56,61 +57,19 @@ const KNOWN_DENIALS: &[KnownDenial] = &[
     },
 ];
 
-/// Files that programs of the guest make, and label by their own parent's rule.
-const KNOWN_LABELS: &[KnownLabel] = &[
-    KnownLabel {
-        path: "/etc/.pwd.lock",
-        reason: "systemd-sysusers makes it with the type transition of shadow files",
-    },
-    KnownLabel {
-        path: "/var/lib/systemd/random-seed",
-        reason: "systemd-random-seed makes it before the directory has its own label",
-    },
-];
-
 fn expectations(commit: String) -> Expectations {
-    Expectations {
-        security: Security::Enforcing,
-        commit,
-        rollback: None,
-        root: Root::Directory,
-        stateroot: STATEROOT,
-        active: &[
-            "auditd.service",
-            "dbus.service",
-            "ssh.service",
-            "systemd-logind.service",
-        ],
-        files: vec![
-            ("/", Expected::Type("root_t")),
-            ("/etc", Expected::Type("etc_t")),
-            ("/etc/shadow", Expected::Type("shadow_t")),
-            ("/etc/shadow", Expected::Mode(0o640)),
-            ("/etc/systemd/system", Expected::Type("systemd_unit_t")),
-            ("/etc/ssh", Expected::Type("etc_t")),
-            ("/etc/mtab", Expected::Type("etc_t")), // a link
-            ("/usr/etc/shadow", Expected::Type("shadow_t")),
-            ("/usr/lib/systemd/systemd", Expected::Type("init_exec_t")),
-            ("/usr/bin/passwd", Expected::Mode(0o4755)),
-            (
-                "/usr/bin/ping-cap",
-                Expected::Capabilities("cap_net_raw=ep"),
-            ),
-            ("/var", Expected::Type("var_t")),
-            ("/var/lib", Expected::Type("var_lib_t")),
-            ("/var/log", Expected::Type("var_log_t")),
-            ("/var/log/audit", Expected::Type("auditd_log_t")),
-            ("/var/tmp", Expected::Mode(0o1777)),
-            ("/var/lib/kept", Expected::Mode(0o2750)),
-            ("/var/roothome", Expected::Mode(0o700)),
-        ],
-        answers: vec![
-            ("cat /var/lib/kept/state", "state\n".to_owned()),
-            ("stat -c %U:%G /var/lib/kept", "games:adm\n".to_owned()),
-        ],
-        known_denials: KNOWN_DENIALS.to_vec(),
-        known_labels: KNOWN_LABELS,
-    }
+    let mut expected = debian::expectations(commit, KNOWN_DENIALS);
+    expected.files.extend([
+        ("/etc/systemd/system", Expected::Type("systemd_unit_t")),
+        ("/etc/ssh", Expected::Type("etc_t")),
+        ("/etc/mtab", Expected::Type("etc_t")), // a link
+        ("/var/lib/kept", Expected::Mode(0o2750)),
+    ]);
+    expected.answers = vec![
+        ("cat /var/lib/kept/state", "state\n".to_owned()),
+        ("stat -c %U:%G /var/lib/kept", "games:adm\n".to_owned()),
+    ];
+    expected
 }
 
 /// The first start of a disk that nothing but `import-oci deploy` put a system on.

@@ -1,10 +1,10 @@
 //! The next Debian, with its own policy, on a root that composefs mounts.
 
 use anyhow::Result;
-use vm_tests::expect::{Expectations, Expected, KnownDenial, Root, Security};
+use vm_tests::expect::{Expectations, KnownDenial, Root};
 
-use super::trixie;
-use crate::lab::{Lab, STATEROOT};
+use super::{debian, trixie};
+use crate::lab::Lab;
 use crate::system::{Base, System};
 
 /// The import makes the initramfs anew, which must know that composefs is wanted.
@@ -13,6 +13,13 @@ const SYSTEM: System = System {
     recipe: "composefs",
     base: Base::Image("forky"),
     ..trixie::SYSTEM
+};
+
+/// The same, its `/var` brought along.
+const VAR_KEPT: System = System {
+    name: "composefs-var-kept",
+    import: &["--initramfs=regenerate", "--var=keep"],
+    ..SYSTEM
 };
 
 /// More gaps, of a policy that is older than its systemd.
@@ -33,41 +40,26 @@ const KNOWN_DENIALS: &[KnownDenial] = &[
     },
 ];
 
+fn expectations(commit: String) -> Expectations {
+    let known = [trixie::KNOWN_DENIALS, KNOWN_DENIALS].concat();
+    Expectations {
+        root: Root::Composefs,
+        ..debian::expectations(commit, &known)
+    }
+}
+
 /// The first start of a new disk.
 pub fn composefs(lab: &Lab) -> Result<()> {
-    let (disk, commit) = lab.first_release(&SYSTEM)?;
-    let expected = Expectations {
-        security: Security::Enforcing,
-        commit,
-        rollback: None,
-        root: Root::Composefs,
-        stateroot: STATEROOT,
-        active: &[
-            "auditd.service",
-            "dbus.service",
-            "ssh.service",
-            "systemd-logind.service",
-        ],
-        files: vec![
-            ("/", Expected::Type("root_t")),
-            ("/etc", Expected::Type("etc_t")),
-            ("/etc/shadow", Expected::Type("shadow_t")),
-            ("/etc/shadow", Expected::Mode(0o640)),
-            ("/usr/lib/systemd/systemd", Expected::Type("init_exec_t")),
-            ("/usr/bin/passwd", Expected::Type("passwd_exec_t")),
-            ("/usr/bin/passwd", Expected::Mode(0o4755)),
-            (
-                "/usr/bin/ping-cap",
-                Expected::Capabilities("cap_net_raw=ep"),
-            ),
-            ("/var", Expected::Type("var_t")),
-            ("/var/log/audit", Expected::Type("auditd_log_t")),
-            ("/var/tmp", Expected::Mode(0o1777)),
-        ],
-        answers: Vec::new(),
-        known_denials: [trixie::KNOWN_DENIALS, KNOWN_DENIALS].concat(),
-        known_labels: trixie::KNOWN_LABELS,
-    };
-    lab.boot(&disk, "first", &expected)?;
+    first_start(lab, &SYSTEM)
+}
+
+/// The same where `/var` is that of the image, as libostree copies it.
+pub fn var_kept(lab: &Lab) -> Result<()> {
+    first_start(lab, &VAR_KEPT)
+}
+
+fn first_start(lab: &Lab, system: &System) -> Result<()> {
+    let (disk, commit) = lab.first_release(system)?;
+    lab.boot(&disk, "first", &expectations(commit))?;
     disk.check()
 }

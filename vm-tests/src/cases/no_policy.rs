@@ -18,6 +18,13 @@ const SYSTEM: System = System {
     has_program: false,
 };
 
+/// The same, its `/var` brought along.
+const VAR_KEPT: System = System {
+    name: "no-policy-var-kept",
+    import: &["--var=keep"],
+    ..SYSTEM
+};
+
 /// What finds a label anywhere in the deployment.
 const LABELS: &str = "getfattr --absolute-names --recursive --physical --no-dereference \
     --match=security.selinux /etc /usr /var";
@@ -56,8 +63,17 @@ fn expectations(commit: String) -> Expectations {
 
 /// The first start of a new disk.
 pub fn cold(lab: &Lab) -> Result<()> {
-    let (disk, commit) = lab.first_release(&SYSTEM)?;
-    let said = lab.first_import(&SYSTEM)?;
+    first_start(lab, &SYSTEM)
+}
+
+/// The same where `/var` is that of the image, as libostree copies it.
+pub fn var_kept(lab: &Lab) -> Result<()> {
+    first_start(lab, &VAR_KEPT)
+}
+
+fn first_start(lab: &Lab, system: &System) -> Result<()> {
+    let (disk, commit) = lab.first_release(system)?;
+    let said = lab.first_import(system)?;
     ensure!(
         said.contains("nothing is labelled: the image has no /etc/selinux/config"),
         "the import does not say that nothing is labelled"

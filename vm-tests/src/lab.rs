@@ -1,10 +1,12 @@
 //! What every case needs: where things lie, and a system to start from.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use vm_tests::checked::Checked;
@@ -14,7 +16,7 @@ use vm_tests::esp;
 use vm_tests::expect::{self, Expectations};
 use vm_tests::machine::{Loader, Machine, Parts};
 use vm_tests::medium;
-use vm_tests::page::Page;
+use vm_tests::page::{self, Outcome, Page};
 
 use crate::system::{Installer, System};
 
@@ -43,17 +45,40 @@ pub struct Lab {
     name: &'static str,
     /// Where its disk and logs lie.
     directory: PathBuf,
+    /// The pages there.
+    pages: RefCell<Vec<String>>,
 }
 
 /// Runs a case in a directory of its own, which keeps the logs; the disk goes.
 pub fn run_case(name: &'static str, case: fn(&Lab) -> Result<()>) -> Result<()> {
+    let started = Instant::now();
     let directory = fresh(&output()?.join(name))?;
-    let lab = Lab { name, directory };
+    let pages = RefCell::default();
+    let lab = Lab {
+        name,
+        directory,
+        pages,
+    };
     let result = case(&lab);
     for bulky in ["disk.img", "esp.img", "medium.img", "kernel", "initramfs"] {
         fs::remove_file(lab.directory.join(bulky)).ok();
     }
+    add_to_index(Outcome {
+        name,
+        took: started.elapsed(),
+        error: result.as_ref().err().map(|error| format!("{error:#}")),
+        pages: lab.pages.into_inner(),
+    })?;
     result
+}
+
+/// Writes the index anew with one more case, so that a run that ends early has it, too.
+fn add_to_index(outcome: Outcome) -> Result<()> {
+    static OUTCOMES: Mutex<Vec<Outcome>> = Mutex::new(Vec::new());
+    let mut outcomes = OUTCOMES.lock().unwrap_or_else(PoisonError::into_inner);
+    outcomes.push(outcome);
+    fs::write(output()?.join("index.html"), page::index(&outcomes))?;
+    Ok(())
 }
 
 impl Lab {
@@ -178,8 +203,10 @@ impl Lab {
             serial: &String::from_utf8_lossy(&serial),
             report: &report,
         };
-        let file = self.file(&format!("{name}.html"));
+        let file_name = format!("{name}.html");
+        let file = self.file(&file_name);
         fs::write(&file, page.html())?;
+        self.pages.borrow_mut().push(file_name);
         ensure!(
             wrong.is_empty(),
             "{name}, see {}:\n  {}",

@@ -1,6 +1,8 @@
-//! The page of a guest: what was wrong, the last screen of its console, its whole report.
+//! The page of a guest: what was wrong, the last screen of its console, its whole report; and the index
+//! of all of them.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use crate::report::Report;
 
@@ -29,16 +31,7 @@ impl Page<'_> {
     }
 
     fn write(&self, page: &mut String) -> std::fmt::Result {
-        let title = escape(self.title);
-        writeln!(
-            page,
-            "<!DOCTYPE html>\n<meta charset=\"utf-8\">\n<title>{title}</title>"
-        )?;
-        writeln!(
-            page,
-            "<style>pre {{ background: #111; color: #ddd; padding: 1em; overflow: auto }}</style>"
-        )?;
-        writeln!(page, "<h1>{title}</h1>")?;
+        head(page, self.title)?;
         match self.wrong {
             [] => writeln!(page, "<p>As it should be.</p>")?,
             wrong => {
@@ -57,6 +50,59 @@ impl Page<'_> {
         let report = serde_json::to_string_pretty(self.report).map_err(|_| std::fmt::Error)?;
         writeln!(page, "<h2>Report</h2>\n<pre>{}</pre>", escape(&report))
     }
+}
+
+/// How a case went.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The name of the case, which is that of the directory of its pages, too.
+    pub name: &'static str,
+    /// How long it took.
+    pub took: Duration,
+    /// What the case failed with, if it did.
+    pub error: Option<String>,
+    /// The pages of its guests, in the order in which they ran.
+    pub pages: Vec<String>,
+}
+
+/// The page that leads to those of all cases, as HTML.
+pub fn index(outcomes: &[Outcome]) -> String {
+    let mut page = String::new();
+    write_index(&mut page, outcomes).expect("a string takes all");
+    page
+}
+
+fn write_index(page: &mut String, outcomes: &[Outcome]) -> std::fmt::Result {
+    head(page, "Virtual machines")?;
+    writeln!(page, "<table>")?;
+    for outcome in outcomes {
+        let Outcome { name, took, .. } = outcome;
+        let said = match &outcome.error {
+            None => "as it should be".to_owned(),
+            Some(error) => format!("<pre>{}</pre>", escape(error)),
+        };
+        let links = outcome.pages.iter().map(|file| {
+            let guest = file.trim_end_matches(".html");
+            format!("<a href=\"{name}/{file}\">{guest}</a>")
+        });
+        let links = links.collect::<Vec<_>>().join(", ");
+        let seconds = took.as_secs();
+        writeln!(
+            page,
+            "<tr><td>{name}<td>{seconds} s<td>{links}<td>{said}</tr>"
+        )?;
+    }
+    writeln!(page, "</table>")
+}
+
+fn head(page: &mut String, title: &str) -> std::fmt::Result {
+    let title = escape(title);
+    writeln!(
+        page,
+        "<!DOCTYPE html>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n\
+         <style>pre {{ background: #111; color: #ddd; padding: 1em; overflow: auto }} \
+         td {{ padding: 0 1em; vertical-align: top }}</style>\n<h1>{title}</h1>"
+    )
 }
 
 /// The last lines of a console, without what moves the cursor and sets colours.
@@ -111,5 +157,29 @@ mod tests {
         assert!(html.contains("<pre>login:</pre>"), "{html}");
         let right = Page { wrong: &[], ..page };
         assert!(right.html().contains("As it should be."));
+    }
+
+    #[test]
+    fn the_index_leads_to_every_guest_and_says_what_failed() {
+        let outcome = |name, error: Option<&str>| Outcome {
+            name,
+            took: Duration::from_secs(7),
+            error: error.map(str::to_owned),
+            pages: vec!["first.html".to_owned(), "second.html".to_owned()],
+        };
+        let html = index(&[outcome("a", None), outcome("b", Some("no <init>"))]);
+        let rows: Vec<_> = html
+            .lines()
+            .filter(|line| line.starts_with("<tr>"))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                "<tr><td>a<td>7 s<td><a href=\"a/first.html\">first</a>, \
+                 <a href=\"a/second.html\">second</a><td>as it should be</tr>",
+                "<tr><td>b<td>7 s<td><a href=\"b/first.html\">first</a>, \
+                 <a href=\"b/second.html\">second</a><td><pre>no &lt;init&gt;</pre></tr>",
+            ]
+        );
     }
 }

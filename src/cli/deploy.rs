@@ -141,5 +141,16 @@ fn print(deployed: &Deployed, out: &mut impl Write) -> io::Result<()> {
             count(labelled.var),
         )?;
     }
+    if let [first, ..] = &*deployed.var_missing {
+        writeln!(
+            out,
+            "warning   the host's /var will lack {first}{} of the commit: libostree 2024.3 and newer copy it, on \
+             the first deployment only; --var=tmpfiles, the default, brings all of it",
+            match deployed.var_missing.len() - 1 {
+                0 => String::new(),
+                others => format!(" and {} more", HumanCount(others as u64)),
+            }
+        )?;
+    }
     Ok(())
 }

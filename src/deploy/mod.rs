@@ -4,6 +4,7 @@
 mod arguments;
 mod labels;
 mod stateroot;
+mod var;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
@@ -15,6 +16,7 @@ pub use stateroot::{Stateroot, StaterootError, choose};
 use crate::contract::{Origin, OstreeImageReference, RefName};
 use crate::digest::Digest;
 use crate::outcome::Imported;
+use crate::path::ImagePath;
 use crate::repo::{DeploySpec, Repo, Sysroot, SysrootLock};
 
 /// The version of the JSON form of [`Deployed`]. It grows when a field goes or changes its meaning,
@@ -70,6 +72,9 @@ pub struct Deployed {
     pub arguments: String,
     /// What got a label that libostree left without; `None` where the image has no policy.
     pub labelled: Option<Labelled>,
+    /// What the commit has in `/var` and the host does not get, as paths of the host; of a directory that
+    /// is missing as a whole only itself. See `--var=keep`.
+    pub var_missing: Vec<ImagePath>,
 }
 
 impl<'a> Place<'a> {
@@ -145,8 +150,14 @@ impl<'a> Place<'a> {
             Ok(())
         })?;
 
+        let done = || format!("the deployment {new} is done and boots next, but");
         self.leave_to_the_deployment(repo, imported, commit)
-            .with_context(|| format!("the deployment {new} is done and boots next, but"))?;
+            .with_context(done)?;
+        // A new /var is filled only at shutdown where the deployment is staged.
+        let var_missing = match options.stage && self.stateroot.is_new {
+            true => Vec::new(),
+            false => var::missing(&new.path.join("var"), &var).with_context(done)?,
+        };
         Ok(Deployed {
             version: JSON_VERSION,
             deployment: new.to_string(),
@@ -157,6 +168,7 @@ impl<'a> Place<'a> {
             origin: origin.to_string(),
             arguments: new.arguments,
             labelled,
+            var_missing,
         })
     }
 

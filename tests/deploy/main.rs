@@ -130,6 +130,34 @@ fn the_answer_is_the_name_of_what_boots_next() {
     assert_eq!(system.boot_arguments(), "quiet quiet");
 }
 
+/// What the host gets of a kept `/var` depends on its libostree, and on what was there before.
+#[test]
+fn what_the_host_does_not_get_of_var_is_told() {
+    let Some(system) = System::new() else { return };
+    let var = system.root().join("ostree/deploy/os/var");
+    for (version, name) in [("1", "lib/first"), ("2", "lib/second")] {
+        let layer = Layer::new().file(&format!("var/{name}/state"), 0o644, "state");
+        let source = system.image(version, [base(), layer]);
+        let output = run(&mut system.command(&source, &["--var=keep", "--json"]));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let missing = json["var_missing"].as_array().unwrap();
+        let told = missing.iter().any(|path| {
+            let path = path.as_str().unwrap();
+            format!("/var/{name}").starts_with(path)
+        });
+        assert_eq!(told, !var.join(name).exists(), "{missing:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said.contains("/var will lack"), told, "{said}");
+    }
+    // Lines of tmpfiles.d make all of it when the host starts.
+    let layer = Layer::new().file("var/lib/third/state", 0o644, "state");
+    let source = system.image("3", [base(), layer]);
+    assert_eq!(
+        system.deploy(&source, &[])["var_missing"],
+        serde_json::json!([])
+    );
+}
+
 #[test]
 fn the_image_is_the_deployments_to_keep() {
     let Some(system) = System::new() else { return };

@@ -31,6 +31,12 @@ impl Metadata {
 /// Extended attributes: one value a name, in byte order of the names, as ostree wants them.
 pub type Xattrs = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
+/// The extended attribute that holds an SELinux label, whose value ends in NUL.
+pub const LABEL_XATTR: &[u8] = b"security.selinux";
+
+/// The extended attribute that holds file capabilities, see capabilities(7).
+pub const CAPABILITY_XATTR: &[u8] = b"security.capability";
+
 /// What ostree cannot hold: a device, a FIFO or a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Special {

@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::label::{self, FileKind, Oracle, Policy};
+use crate::metadata::LABEL_XATTR;
 use crate::path::ImagePath;
 use crate::policy::{PolicyFiles, select_policy};
 
@@ -122,7 +123,7 @@ fn is_of_the_repo(metadata: &Metadata) -> bool {
 }
 
 fn has_label(place: &Path) -> Result<bool> {
-    match rustix::fs::lgetxattr(place, label::XATTR, &mut [0_u8; 0][..]) {
+    match rustix::fs::lgetxattr(place, LABEL_XATTR, &mut [0_u8; 0][..]) {
         Ok(_) => Ok(true),
         Err(Errno::NODATA) => Ok(false),
         Err(error) => Err(error.into()),
@@ -154,7 +155,7 @@ fn give_labels(found: Vec<Unlabelled>, policy: &PolicyFiles) -> Result<usize> {
         // `<<none>>` is an answer, too.
         let Some(label) = *label else { continue };
         let value = labels.contexts.xattr_value(label);
-        rustix::fs::lsetxattr(&one.place, label::XATTR, &value, XattrFlags::CREATE)
+        rustix::fs::lsetxattr(&one.place, LABEL_XATTR, &value, XattrFlags::CREATE)
             .with_context(|| format!("labelling {}", one.place.display()))?;
         given += 1;
     }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::Image;
 use super::tmpfiles::{Declared, Line};
-use crate::metadata::Metadata;
+use crate::metadata::{LABEL_XATTR, Metadata};
 use crate::packages::AccountDatabase;
 use crate::path::{ImagePath, escape};
 use crate::report::{Action, Report};
@@ -245,7 +245,7 @@ impl Resettling<'_> {
     fn tell_lost_xattrs(&self, path: &ImagePath, inode: &Inode, report: &mut Report) {
         let copied = matches!(inode.content, Content::File { .. });
         for name in inode.metadata.xattrs.keys() {
-            let is_label = **name == *b"security.selinux";
+            let is_label = **name == *LABEL_XATTR;
             let is_restored = is_label || (copied && name.starts_with(b"user."));
             if !is_restored {
                 let detail = format!("no line of ours restores {} on the host", escape(name));

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use anyhow::Result;
 
 use super::{Fixup, Image};
+use crate::metadata::{CAPABILITY_XATTR, LABEL_XATTR};
 use crate::path::escape;
 use crate::report::{Action, Report};
 use crate::tree::{Content, Inode};
@@ -18,10 +19,6 @@ use acl::Acl;
 /// plain ones.
 #[derive(Debug)]
 pub struct CleanXattrs;
-
-/// The label of whoever built the image: labels come from the image's own policy.
-const SELINUX: &[u8] = b"security.selinux";
-const CAPABILITY: &[u8] = b"security.capability";
 
 impl Fixup for CleanXattrs {
     fn name(&self) -> &'static str {
@@ -102,7 +99,7 @@ fn judge(name: &[u8], value: &[u8], mode: u32, content: &Content) -> Verdict {
         // A bare repo keeps xattrs as they are, but libostree reads back none that are empty, so
         // that the object would no longer be what its checksum says.
         _ if value.is_empty() => Verdict::Drop("empty, which ostree cannot hold"),
-        CAPABILITY => capability(value),
+        CAPABILITY_XATTR => capability(value),
         acl::ACCESS => access_acl(value, mode),
         acl::DEFAULT => default_acl(value),
         _ => Verdict::Keep,
@@ -117,7 +114,7 @@ fn foreign(name: &[u8]) -> Option<&'static str> {
         b"user.rootlesscontainers",
         b"user.containers.override_stat",
     ];
-    if name == SELINUX {
+    if name == LABEL_XATTR {
         Some("label of the build host")
     } else if name == b"security.evm" {
         Some("signature over an inode of the build host")

@@ -39,7 +39,7 @@ impl Contexts {
         &self.table[id.index()]
     }
 
-    /// The value of [`XATTR`](super::XATTR) for it: the context **and a NUL**, as the kernel and
+    /// The value of [`LABEL_XATTR`](crate::metadata::LABEL_XATTR) for it: the context **and a NUL**, as the kernel and
     /// every ostree commit hold it.
     pub fn xattr_value(&self, id: ContextId) -> Box<[u8]> {
         let mut value = self.get(id).as_bytes().to_vec();

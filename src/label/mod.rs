@@ -40,9 +40,6 @@ pub use crate::policy::{
 
 use crate::path::ImagePath;
 
-/// The extended attribute that holds a label. Its value is [`Contexts::xattr_value`].
-pub const XATTR: &[u8] = b"security.selinux";
-
 /// Why a policy cannot be used as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {

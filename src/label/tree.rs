@@ -4,9 +4,10 @@ use anyhow::{Context as _, Result};
 
 use super::check::{Earlier, label_news};
 use super::known::{KnownLabels, kind_of_special};
-use super::{FileKind, Labels, NoPolicy, Oracle, Policy, XATTR, find_policy, lookup_path};
+use super::{FileKind, Labels, NoPolicy, Oracle, Policy, find_policy, lookup_path};
 use crate::bodies::Bodies;
 use crate::digest::Digest;
+use crate::metadata::LABEL_XATTR;
 use crate::path::ImagePath;
 use crate::policy::{Host, policies, selinux_directory};
 use crate::report::{Action, Report};
@@ -115,7 +116,10 @@ pub fn label_trees(
             .zip(of_tree)
             .filter(|(_, label)| label.is_none())
         {
-            let detail = format!("the policy gives no {}", String::from_utf8_lossy(XATTR));
+            let detail = format!(
+                "the policy gives no {}",
+                String::from_utf8_lossy(LABEL_XATTR)
+            );
             report.note("label", Action::Warning, &path, detail);
         }
     }

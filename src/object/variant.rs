@@ -7,7 +7,7 @@
 //! No member here needs padding: each integer of a tuple stands before all strings.
 
 use super::ObjectError;
-use crate::metadata::Xattrs;
+use crate::metadata::{LABEL_XATTR, Xattrs};
 use crate::path::escape;
 
 /// Appends the offsets of a container that begins at `start`; `ends` are positions in `out`.
@@ -52,9 +52,6 @@ pub(super) fn string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(0);
 }
 
-/// The name of the attribute that holds an SELinux context, whose value ends in NUL.
-const SELINUX: &[u8] = b"security.selinux";
-
 /// Appends extended attributes as `a(ayay)`: names are bytestrings, values are as they are. An
 /// SELinux context `label` takes the place of any that is among them.
 pub(super) fn xattrs(
@@ -74,9 +71,9 @@ pub(super) fn xattrs(
     let mut all: Vec<(&[u8], &[u8])> = Vec::with_capacity(xattrs.len() + 1);
     all.extend(xattrs.iter().map(|(name, value)| (&**name, &**value)));
     if let Some(label) = &label {
-        all.retain(|(name, _)| *name != SELINUX);
-        let place = all.partition_point(|(name, _)| *name < SELINUX);
-        all.insert(place, (SELINUX, label));
+        all.retain(|(name, _)| *name != LABEL_XATTR);
+        let place = all.partition_point(|(name, _)| *name < LABEL_XATTR);
+        all.insert(place, (LABEL_XATTR, label));
     }
     array(out, all, |out, (name, value)| {
         let start = out.len();

@@ -16,6 +16,7 @@ use crate::digest::{Digest, Hasher};
 use crate::fixup::initramfs_path;
 use crate::host::Host;
 use crate::initramfs::CONFIGURATIONS;
+use crate::metadata::LABEL_XATTR;
 use crate::path::ImagePath;
 use crate::tree::{Content, Inode, InodeId, Tree};
 
@@ -139,7 +140,7 @@ fn feed_inode(
     let xattrs = metadata
         .xattrs
         .iter()
-        .filter(|(name, _)| ***name != *b"security.selinux");
+        .filter(|(name, _)| ***name != *LABEL_XATTR);
     for (name, value) in xattrs {
         feed(hasher, name);
         feed(hasher, value);

@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, statx};
 use rustix::io::Errno;
 
 use super::rootfs_bodies::Stamp;
-use crate::metadata::{Metadata, Special, Xattrs};
+use crate::metadata::{LABEL_XATTR, Metadata, Special, Xattrs};
 use crate::path::ImagePath;
 
 /// A file, directory, link or special file of an unpacked root.
@@ -94,11 +94,8 @@ fn mount_of(stat: &Statx) -> MountKey {
     }
 }
 
-/// What the kernel of this host keeps a file's SELinux label in. It says how the host is labelled
-/// and nothing of the tree, which gets its labels from its own policy.
-const HOST_LABEL: &[u8] = b"security.selinux";
-
-/// Every xattr but [`HOST_LABEL`]. A descriptor opened with `O_PATH` has no calls for them, so it is named through
+/// Every xattr but the label: it says how this host is labelled and nothing of the tree, which gets its
+/// labels from its own policy. A descriptor opened with `O_PATH` has no calls for them, so it is named through
 /// `/proc`, which leads to this very inode, be it a symbolic link or a device.
 fn xattrs(fd: &impl AsFd) -> Result<Xattrs> {
     let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
@@ -110,7 +107,7 @@ fn xattrs(fd: &impl AsFd) -> Result<Xattrs> {
     let mut xattrs = Xattrs::new();
     for name in names.split_inclusive(|&b| b == 0) {
         let name = CStr::from_bytes_with_nul(name)?;
-        if name.to_bytes() == HOST_LABEL {
+        if name.to_bytes() == LABEL_XATTR {
             continue;
         }
         match read_growing(|buffer| rustix::fs::getxattr(&*path, name, buffer)) {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use ostree::glib::{Bytes, Variant, VariantTy};
 
 use crate::bodies::Bodies;
-use crate::metadata::Xattrs;
+use crate::metadata::{LABEL_XATTR, Xattrs};
 use crate::path::ImagePath;
 use crate::tree::{Content, InodeId, Tree};
 
@@ -17,9 +17,6 @@ pub const BASE_REPO: &[u8] = b"sysroot/ostree/repo";
 
 /// The largest metadata object that libostree reads (`OSTREE_MAX_METADATA_SIZE`).
 const LARGEST: u64 = 128 << 20;
-
-/// Where the labels are among xattrs.
-const LABEL: &[u8] = b"security.selinux";
 
 /// The objects of a repo inside an image.
 #[derive(Debug)]
@@ -163,7 +160,7 @@ impl<'i> Objects<'i> {
         });
         xattrs
             .filter(|(name, _): &(Box<[u8]>, _)| !name.is_empty())
-            .filter(|(name, _)| self.labels || **name != *LABEL)
+            .filter(|(name, _)| self.labels || **name != *LABEL_XATTR)
             .collect()
     }
 }

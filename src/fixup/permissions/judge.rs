@@ -1,11 +1,10 @@
 //! Is a difference between a declaration and the image a loss, or was it meant?
 
 use super::Repair;
-use crate::metadata::Metadata;
+use crate::metadata::{CAPABILITY_XATTR, Metadata};
 use crate::packages::Capabilities;
 use crate::tree::Inode;
 
-const CAPABILITY: &[u8] = b"security.capability";
 const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
 
 /// What a builder gives a directory that it makes without knowing of it.
@@ -94,7 +93,7 @@ pub fn judge(inode: &Inode, wanted: &Wanted, repair: Repair) -> Judgement {
     });
     compare("user", metadata.uid, wanted.uid, |id| id.to_string());
     compare("group", metadata.gid, wanted.gid, |id| id.to_string());
-    let value = metadata.xattrs.get(CAPABILITY);
+    let value = metadata.xattrs.get(CAPABILITY_XATTR);
     Judgement {
         wanted: wanted.clone(),
         access,
@@ -227,10 +226,10 @@ impl Judgement {
             self.wanted.capabilities,
         ) {
             match set.is_empty() {
-                true => metadata.xattrs.remove(CAPABILITY),
+                true => metadata.xattrs.remove(CAPABILITY_XATTR),
                 false => metadata
                     .xattrs
-                    .insert(CAPABILITY.into(), set.to_xattr().into()),
+                    .insert(CAPABILITY_XATTR.into(), set.to_xattr().into()),
             };
         }
     }

@@ -1,6 +1,7 @@
 //! All or nothing: objects become part of the repo, then commits, then refs move.
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard};
 
@@ -159,6 +160,9 @@ impl<'a> Transaction<'a> {
             .commit_transaction(gio::Cancellable::NONE)
             .map_err(|error| self.repo.explain(error))
             .with_context(|| format!("committing to the repo {}", self.repo.path.display()))?;
+        // ostree 0.20 takes them from Rust's allocator and gives them back to GLib's, which only the
+        // same allocator for both forgives. A program that has another loses a few bytes instead.
+        let totals = ManuallyDrop::new(totals);
         self.running.set(false);
         let mut published = self.published.get();
         published.content_written += totals.get_content_objects_written();

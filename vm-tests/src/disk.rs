@@ -171,12 +171,28 @@ impl MountedDisk {
         run(deploy.arg(branch)).map(drop)
     }
 
-    /// The refs of the repository, each on a line.
+    /// A file of the `/var` of a state root.
     ///
     /// # Errors
-    /// `ostree` fails.
+    /// There is none.
+    pub fn read_var(&self, stateroot: &str, file: &str) -> Result<String> {
+        let path = self
+            .path()
+            .join(format!("ostree/deploy/{stateroot}/var/{file}"));
+        let content = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(String::from_utf8_lossy(&content).into_owned())
+    }
+
+    /// The refs of the repository with their commits, each on a line, in byte order.
+    ///
+    /// # Errors
+    /// They cannot be read.
     pub fn refs(&self) -> Result<String> {
-        run(command(["ostree", "refs", "--repo"]).arg(self.repo()))
+        let mut grep = command(["grep", "--recursive", ".", "refs"]);
+        let refs = run(grep.current_dir(self.repo()))?;
+        let mut refs: Vec<_> = refs.lines().collect();
+        refs.sort_unstable();
+        Ok(refs.join("\n"))
     }
 
     /// The origin of the first deployment of a commit.

@@ -30,7 +30,7 @@ pub struct Expectations {
     /// Denials that no image can avoid.
     pub known_denials: Vec<KnownDenial>,
     /// Files that a program of the guest labels otherwise than its policy says.
-    pub known_labels: &'static [KnownLabel],
+    pub known_labels: Vec<KnownLabel>,
 }
 
 /// What a guest does with SELinux.

@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use vm_tests::checked::Checked;
 use vm_tests::command::run_logged;
 use vm_tests::disk::{Disk, LABEL, MountedDisk};
@@ -17,6 +18,7 @@ use vm_tests::expect::{self, Expectations};
 use vm_tests::machine::{Loader, Machine, Parts};
 use vm_tests::medium;
 use vm_tests::page::{self, Outcome, Page};
+use vm_tests::report::Report;
 
 use crate::system::{Installer, System};
 
@@ -33,6 +35,9 @@ const TEST_ARGUMENTS: &[&str] = &[
     "panic=-1",
 ];
 
+/// What follows the name of a guest in that of its serial log.
+const SERIAL: &str = ".serial.log";
+
 /// Where the disks lie that cases copy.
 const DISKS: &str = "disks";
 
@@ -45,21 +50,23 @@ pub struct Lab {
     name: &'static str,
     /// Where its disk and logs lie.
     directory: PathBuf,
-    /// The pages there.
-    pages: RefCell<Vec<String>>,
+    /// The names of its guests, in the order of their starts.
+    guests: RefCell<Vec<String>>,
 }
 
 /// Runs a case in a directory of its own, which keeps the logs; the disk goes.
 pub fn run_case(name: &'static str, case: fn(&Lab) -> Result<()>) -> Result<()> {
     let started = Instant::now();
     let directory = fresh(&output()?.join(name))?;
-    let pages = RefCell::default();
     let lab = Lab {
         name,
         directory,
-        pages,
+        guests: RefCell::default(),
     };
-    let result = case(&lab);
+    let result = catch_unwind(AssertUnwindSafe(|| case(&lab))).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map_or("no text", |s| s);
+        Err(anyhow!("it panicked: {said}"))
+    });
     for bulky in ["disk.img", "esp.img", "medium.img", "kernel", "initramfs"] {
         fs::remove_file(lab.directory.join(bulky)).ok();
     }
@@ -67,7 +74,7 @@ pub fn run_case(name: &'static str, case: fn(&Lab) -> Result<()>) -> Result<()> 
         name,
         took: started.elapsed(),
         error: result.as_ref().err().map(|error| format!("{error:#}")),
-        pages: lab.pages.into_inner(),
+        guests: lab.complete_pages()?,
     })?;
     result
 }
@@ -107,9 +114,12 @@ impl Lab {
     pub fn check(&self, system: &System, release: &str) -> Result<Checked> {
         // Its exit code says whether the image would boot, which is said in the answer, too.
         let output = Command::new(sibling("import-oci")?)
-            .args(["check", "--json", &system.source(release)?])
+            .args(["check", "--json"])
+            .args(system.import)
+            .arg(system.source(release)?)
             .output()?;
-        fs::write(self.file("check.json"), &output.stdout)?;
+        let file = format!("check-{}.json", system.name);
+        fs::write(self.file(&file), &output.stdout)?;
         serde_json::from_slice(&output.stdout)
             .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
     }
@@ -149,7 +159,7 @@ impl Lab {
             },
             disk: disk.file.clone(),
             medium: medium.map(Path::to_owned),
-            serial: self.file(&format!("{name}.serial.log")),
+            serial: self.console(name),
         })
     }
 
@@ -165,7 +175,7 @@ impl Lab {
             loader: Loader::Firmware { partition },
             disk: disk.file.clone(),
             medium: None,
-            serial: self.file(&format!("{name}.serial.log")),
+            serial: self.console(name),
         })
     }
 
@@ -174,18 +184,29 @@ impl Lab {
         medium::create(self.file("medium.img"), &system.image("1")?)
     }
 
+    /// Where the serial console of a guest goes that is about to start.
+    fn console(&self, name: &str) -> PathBuf {
+        self.guests.borrow_mut().push(name.to_owned());
+        self.file(&format!("{name}{SERIAL}"))
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
     /// Starts a guest, judges it and shuts it down.
     pub fn boot(&self, disk: &Disk, name: &str, expected: &Expectations) -> Result<()> {
-        self.judge(self.start(disk, name)?, name, expected)
+        self.finish(self.start(disk, name)?, name, expected)
     }
 
-    /// Asks a guest for its report, keeps a page of it, and fails if the guest is not as expected; shuts
-    /// it down if it is.
-    pub fn judge(&self, mut machine: Machine, name: &str, expected: &Expectations) -> Result<()> {
+    /// Judges a guest and shuts it down.
+    pub fn finish(&self, mut machine: Machine, name: &str, expected: &Expectations) -> Result<()> {
+        self.judge(&mut machine, name, expected)?;
+        machine.power_off()
+    }
+
+    /// Asks a guest for its report, keeps a page of it, and fails if the guest is not as expected.
+    pub fn judge(&self, machine: &mut Machine, name: &str, expected: &Expectations) -> Result<()> {
         let paths: Vec<_> = expected.files.iter().map(|(path, _)| *path).collect();
         let report = machine.report(&paths)?;
         let mut wrong = expect::judge(&report, expected);
@@ -196,24 +217,43 @@ impl Lab {
                 Err(error) => wrong.push(format!("{error:#}")),
             }
         }
-        let serial = fs::read(self.file(&format!("{name}.serial.log")))?;
-        let page = Page {
-            title: &format!("{}: {name}", self.name),
-            wrong: &wrong,
-            serial: &String::from_utf8_lossy(&serial),
-            report: &report,
-        };
-        let file_name = format!("{name}.html");
-        let file = self.file(&file_name);
-        fs::write(&file, page.html())?;
-        self.pages.borrow_mut().push(file_name);
+        let file = self.write_page(name, &wrong, Some(&report))?;
         ensure!(
             wrong.is_empty(),
             "{name}, see {}:\n  {}",
             file.display(),
             wrong.join("\n  ")
         );
-        machine.power_off()
+        Ok(())
+    }
+
+    fn write_page(&self, name: &str, wrong: &[String], report: Option<&Report>) -> Result<PathBuf> {
+        let page = Page {
+            title: &format!("{}: {name}", self.name),
+            wrong,
+            serial: &self.serial(name)?,
+            report,
+        };
+        let file = self.file(&format!("{name}.html"));
+        fs::write(&file, page.html())?;
+        Ok(file)
+    }
+
+    /// All that a guest wrote to its serial console.
+    pub fn serial(&self, name: &str) -> Result<String> {
+        let serial = fs::read(self.file(&format!("{name}{SERIAL}")))?;
+        Ok(String::from_utf8_lossy(&serial).into_owned())
+    }
+
+    /// A page for each guest, also for one that never answered; the guests, in the order of their starts.
+    fn complete_pages(&self) -> Result<Vec<String>> {
+        let guests = self.guests.borrow().clone();
+        for name in &guests {
+            if !self.file(&format!("{name}.html")).exists() && self.serial(name).is_ok() {
+                self.write_page(name, &["it was not asked for a report".to_owned()], None)?;
+            }
+        }
+        Ok(guests)
     }
 }
 
@@ -327,6 +367,14 @@ pub fn fresh(path: &Path) -> Result<PathBuf> {
     }
     fs::create_dir_all(path)?;
     Ok(path.to_owned())
+}
+
+/// Waits until no other run of this program uses the directory of logs, pages and disks, which is this one's
+/// until the value is dropped.
+pub fn lock_output() -> Result<File> {
+    let lock = File::create(output()?.join(".lock"))?;
+    lock.lock()?;
+    Ok(lock)
 }
 
 /// Where logs, pages and disks go.

@@ -187,6 +187,13 @@ impl Machine {
         while Instant::now() < deadline {
             if let Some(status) = self.qemu.try_wait()? {
                 ensure!(status.success(), "QEMU: {status}");
+                // A panic ends QEMU as well.
+                let said = fs::read(&self.serial)?;
+                ensure!(
+                    String::from_utf8_lossy(&said).contains("reboot: Power down"),
+                    "the guest ended before it had shut down; see {}",
+                    self.serial.display()
+                );
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(200));

@@ -37,8 +37,19 @@ fn main() -> ExitCode {
             lab::run_case(name, case).map_err(|error| format!("{error:#}").into())
         })
     });
+    let _lock = match lab::lock_output() {
+        Ok(lock) => lock,
+        Err(error) => {
+            writeln!(io::stderr(), "vm-tests: {error:#}").ok();
+            return ExitCode::FAILURE;
+        }
+    };
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     lab::remove_disks();
+    if !arguments.list && conclusion.num_passed + conclusion.num_failed == 0 {
+        writeln!(io::stderr(), "vm-tests: no case has such a name").ok();
+        return ExitCode::FAILURE;
+    }
     conclusion.exit_code()
 }
 

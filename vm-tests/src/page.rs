@@ -18,8 +18,8 @@ pub struct Page<'a> {
     pub wrong: &'a [String],
     /// All that went over the serial console.
     pub serial: &'a str,
-    /// What the guest said of itself.
-    pub report: &'a Report,
+    /// What the guest said of itself, if it did.
+    pub report: Option<&'a Report>,
 }
 
 impl Page<'_> {
@@ -47,7 +47,10 @@ impl Page<'_> {
             "<h2>Console</h2>\n<pre>{}</pre>",
             escape(&screen(self.serial))
         )?;
-        let report = serde_json::to_string_pretty(self.report).map_err(|_| std::fmt::Error)?;
+        let Some(report) = self.report else {
+            return Ok(());
+        };
+        let report = serde_json::to_string_pretty(report).map_err(|_| std::fmt::Error)?;
         writeln!(page, "<h2>Report</h2>\n<pre>{}</pre>", escape(&report))
     }
 }
@@ -61,8 +64,8 @@ pub struct Outcome {
     pub took: Duration,
     /// What the case failed with, if it did.
     pub error: Option<String>,
-    /// The pages of its guests, in the order in which they ran.
-    pub pages: Vec<String>,
+    /// The names of its guests, in the order in which they ran: those of their pages.
+    pub guests: Vec<String>,
 }
 
 /// The page that leads to those of all cases, as HTML.
@@ -81,15 +84,13 @@ fn write_index(page: &mut String, outcomes: &[Outcome]) -> std::fmt::Result {
             None => "as it should be".to_owned(),
             Some(error) => format!("<pre>{}</pre>", escape(error)),
         };
-        let links = outcome.pages.iter().map(|file| {
-            let guest = file.trim_end_matches(".html");
-            format!("<a href=\"{name}/{file}\">{guest}</a>")
-        });
+        let link = |guest| format!("<a href=\"{name}/{guest}.html\">{guest}</a>");
+        let links = outcome.guests.iter().map(link);
         let links = links.collect::<Vec<_>>().join(", ");
         let seconds = took.as_secs();
         writeln!(
             page,
-            "<tr><td>{name}<td>{seconds} s<td>{links}<td>{said}</tr>"
+            "<tr><td><a href=\"{name}\">{name}</a><td>{seconds} s<td>{links}<td>{said}</tr>"
         )?;
     }
     writeln!(page, "</table>")
@@ -150,13 +151,19 @@ mod tests {
             title: "case",
             wrong: &["/a is <b>".to_owned()],
             serial: "login:",
-            report: &Report::default(),
+            report: Some(&Report::default()),
         };
         let html = page.html();
         assert!(html.contains("<li>/a is &lt;b&gt;</li>"), "{html}");
         assert!(html.contains("<pre>login:</pre>"), "{html}");
         let right = Page { wrong: &[], ..page };
         assert!(right.html().contains("As it should be."));
+        assert!(right.html().contains("settled_seconds"));
+        let silent = Page {
+            report: None,
+            ..right
+        };
+        assert!(!silent.html().contains("<h2>Report"));
     }
 
     #[test]
@@ -165,7 +172,7 @@ mod tests {
             name,
             took: Duration::from_secs(7),
             error: error.map(str::to_owned),
-            pages: vec!["first.html".to_owned(), "second.html".to_owned()],
+            guests: vec!["first".to_owned(), "second".to_owned()],
         };
         let html = index(&[outcome("a", None), outcome("b", Some("no <init>"))]);
         let rows: Vec<_> = html
@@ -175,9 +182,9 @@ mod tests {
         assert_eq!(
             rows,
             [
-                "<tr><td>a<td>7 s<td><a href=\"a/first.html\">first</a>, \
+                "<tr><td><a href=\"a\">a</a><td>7 s<td><a href=\"a/first.html\">first</a>, \
                  <a href=\"a/second.html\">second</a><td>as it should be</tr>",
-                "<tr><td>b<td>7 s<td><a href=\"b/first.html\">first</a>, \
+                "<tr><td><a href=\"b\">b</a><td>7 s<td><a href=\"b/first.html\">first</a>, \
                  <a href=\"b/second.html\">second</a><td><pre>no &lt;init&gt;</pre></tr>",
             ]
         );

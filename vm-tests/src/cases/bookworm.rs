@@ -59,6 +59,7 @@ const KNOWN_DENIALS: &[KnownDenial] = &[
 
 fn expectations(commit: String) -> Expectations {
     let mut expected = debian::expectations(commit, KNOWN_DENIALS);
+    debian::expect_deployed_by_us(&mut expected);
     expected.files.extend([
         ("/etc/systemd/system", Expected::Type("systemd_unit_t")),
         ("/etc/ssh", Expected::Type("etc_t")),

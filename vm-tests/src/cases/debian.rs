@@ -36,10 +36,19 @@ const FILES: &[(&str, Expected)] = &[
     ("/var/roothome", Expected::Mode(0o700)),
 ];
 
+/// Where `--var=tmpfiles` alone puts what images have in `/var/lib`.
+const FACTORY: &str = "/usr/share/factory/var/lib";
+
+/// What only such a `/var` has: it is empty when the system starts for the first time.
+const RANDOM_SEED: &str = "/var/lib/systemd/random-seed";
+
+/// The stamp of who deploys.
+const DEPLOYED: &str = "/var/.ostree-selabeled";
+
 /// Files that programs of the guest make, and label by their own parent's rule.
 const KNOWN_LABELS: &[KnownLabel] = &[
     KnownLabel {
-        path: "/var/.ostree-selabeled",
+        path: DEPLOYED,
         reason: "a stamp that libostree writes while it deploys, where the kernel has no SELinux",
     },
     KnownLabel {
@@ -47,8 +56,8 @@ const KNOWN_LABELS: &[KnownLabel] = &[
         reason: "systemd-sysusers makes it with the type transition of shadow files",
     },
     KnownLabel {
-        path: "/var/lib/systemd/random-seed",
-        reason: "systemd-random-seed makes it before the directory has its own label",
+        path: RANDOM_SEED,
+        reason: "systemd-random-seed makes it where systemd-tmpfiles has not made the directory yet",
     },
 ];
 
@@ -64,6 +73,19 @@ pub fn expectations(commit: String, known_denials: &[KnownDenial]) -> Expectatio
         files: FILES.to_vec(),
         answers: Vec::new(),
         known_denials: known_denials.to_vec(),
-        known_labels: KNOWN_LABELS,
+        known_labels: KNOWN_LABELS.to_vec(),
     }
+}
+
+/// Expects that `/var` came with the commit, and that nothing is allowed which only an empty one excuses.
+pub fn expect_var_kept(expected: &mut Expectations) {
+    expected.files.push((FACTORY, Expected::Absent));
+    expected
+        .known_labels
+        .retain(|known| known.path != RANDOM_SEED);
+}
+
+/// Expects that `import-oci deploy` made the deployment, which labels what libostree leaves without.
+pub fn expect_deployed_by_us(expected: &mut Expectations) {
+    expected.known_labels.retain(|known| known.path != DEPLOYED);
 }

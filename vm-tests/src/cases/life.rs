@@ -2,13 +2,15 @@
 //! that does not know all labels of the new image.
 
 use anyhow::{Result, ensure};
+use vm_tests::denial::denials;
+use vm_tests::disk::Disk;
 use vm_tests::expect::{Expectations, Expected};
 use vm_tests::machine::Machine;
 use vm_tests::medium;
 
 use super::owner;
 use super::trixie::{self, expectations};
-use crate::lab::Lab;
+use crate::lab::{Lab, STATEROOT};
 use crate::system::System;
 
 /// The demo image with our program, its unit and its policy module. Its initramfs is made with the image,
@@ -20,6 +22,9 @@ const SYSTEM: System = System {
     has_program: true,
     ..trixie::SYSTEM
 };
+
+/// The domain of `dist/import-oci.cil`.
+const OUR_DOMAIN: &str = "import_oci_t";
 
 /// The commit that boots next.
 const PENDING: &str = "ostree admin status | sed -n 's/^  debian \\([0-9a-f]*\\)\\.0 (\\(pending\\|staged\\))$/\\1/p'";
@@ -39,22 +44,14 @@ fn mount_medium(guest: &mut Machine) -> Result<()> {
     guest.shell(&mount).map(drop)
 }
 
-/// Shuts a guest down that has imported, and returns the commit that it boots next. No denial may
-/// concern us.
-fn finish(mut guest: Machine, running: &str) -> Result<String> {
+/// Judges a guest that has imported, shuts it down, and returns the commit that it boots next.
+fn finish(lab: &Lab, mut guest: Machine, name: &str, expected: &Expectations) -> Result<String> {
     let pending = guest.shell(PENDING)?.trim().to_owned();
-    let denials = guest.report(&[])?.denials;
-    let ours: Vec<_> = denials
-        .iter()
-        .filter(|denial| denial.source == "import_oci_t")
-        .map(ToString::to_string)
-        .collect();
-    ensure!(ours.is_empty(), "denied to us:\n  {}", ours.join("\n  "));
-    guest.power_off()?;
     ensure!(
-        !pending.is_empty() && pending != running,
+        !pending.is_empty() && pending != expected.commit,
         "nothing is pending"
     );
+    lab.finish(guest, name, expected)?;
     Ok(pending)
 }
 
@@ -75,7 +72,7 @@ fn second_release(commit: String, first: String) -> Expectations {
 }
 
 /// The second release, with a new type in its policy, by our unit and from a medium without the layers
-/// that the guest has; then the first again, and from it the third.
+/// that the guest has; a start of the first again, and from the second the third.
 pub fn update_inside(lab: &Lab) -> Result<()> {
     let (disk, first) = lab.first_release(&SYSTEM)?;
     let medium = lab.medium(&SYSTEM)?;
@@ -84,58 +81,73 @@ pub fn update_inside(lab: &Lab) -> Result<()> {
     owner::edit(&mut guest)?;
     mount_medium(&mut guest)?;
     guest.shell(&start_unit("", "2"))?;
-    let second = finish(guest, &first)?;
-
-    let mut expected = second_release(second.clone(), first.clone());
-    owner::expect_edits(&mut expected, "2");
-    lab.boot(&disk, "updated", &expected)?;
-
-    // What a user chooses in the menu; the second release is still what boots by itself.
     let mut expected = expectations(first);
     owner::expect_edits(&mut expected, "1");
-    lab.judge(
-        lab.start_older(&disk, "rolled-back")?,
-        "rolled-back",
-        &expected,
-    )?;
+    let second = finish(lab, guest, "used", &expected)?;
+
+    let mut updated = second_release(second, expected.commit.clone());
+    owner::expect_edits(&mut updated, "2");
+    lab.boot(&disk, "updated", &updated)?;
+
+    // What a user chooses in the menu; the second release is still what boots by itself.
+    let older = lab.start_older(&disk, "rolled-back")?;
+    lab.finish(older, "rolled-back", &expected)?;
 
     let mut guest = lab.start_with(&disk, "updated-again", &medium)?;
     mount_medium(&mut guest)?;
     guest.shell(&start_unit("", "3"))?;
-    let third = finish(guest, &second)?;
+    updated.rollback = None; // what runs and what is next are the two that stay
+    let third = finish(lab, guest, "updated-again", &updated)?;
+
     let mut expected = expectations(third);
-    expected.rollback = Some(second);
+    expected.rollback = Some(updated.commit);
     owner::expect_edits(&mut expected, "3");
     lab.boot(&disk, "third", &expected)?;
     disk.check()
 }
 
-/// The power fails while the second release is imported. Nothing is lost, and the import goes well then.
+/// What a guest is at when its power fails, as conditions of a shell.
+const MOMENTS: &[(&str, &str)] = &[
+    (
+        "writes-objects",
+        "find /ostree/repo/tmp/staging-* -name '*.file' | grep -q .",
+    ),
+    (
+        "deploys",
+        "[ $(ls -d /ostree/deploy/debian/deploy/*.0 | wc -l) -gt 1 ]",
+    ),
+];
+
+/// The power fails while the second release is imported, and again while it is deployed. Nothing is lost,
+/// the first release still starts, and the unit does it all at the next try.
 pub fn power_cut(lab: &Lab) -> Result<()> {
     let (disk, first) = lab.first_release(&SYSTEM)?;
     let medium = lab.medium(&SYSTEM)?;
+    let before = disk.mount()?.refs()?;
+    let expected = expectations(first);
 
-    let mut guest = lab.start_with(&disk, "cut", &medium)?;
-    mount_medium(&mut guest)?;
-    guest.shell(&start_unit("--no-block", "2"))?;
-    // Objects are written from now on until the refs move.
-    guest.shell("until ls -d /ostree/repo/tmp/staging-*; do sleep 0.1; done")?;
-    // What QEMU has written stays in this machine's cache: only the guest loses its memory.
-    drop(guest);
-    let mounted = disk.mount()?;
-    let refs = mounted.refs()?;
-    ensure!(
-        !refs.contains("release-2"),
-        "the import was over when the power failed: {refs}"
-    );
-    drop(mounted);
-    disk.check()?;
-    lab.boot(&disk, "after-the-cut", &expectations(first.clone()))?;
+    for &(name, condition) in MOMENTS {
+        let mut guest = lab.start_with(&disk, name, &medium)?;
+        lab.judge(&mut guest, name, &expected)?;
+        mount_medium(&mut guest)?;
+        guest.shell(&start_unit("--no-block", "2"))?;
+        // With `sync`, so that the disk has what is half done, too.
+        guest.shell(&format!(
+            "until {condition}; do sleep 0.1; done 2>/dev/null; sync"
+        ))?;
+        drop(guest);
+        if name == "writes-objects" {
+            let refs = disk.mount()?.refs()?;
+            ensure!(refs == before, "refs were:\n{before}\nand are:\n{refs}");
+        }
+        disk.check()?;
+    }
 
     let mut guest = lab.start_with(&disk, "again", &medium)?;
     mount_medium(&mut guest)?;
     guest.shell(&start_unit("", "2"))?;
-    finish(guest, &first)?;
+    let second = finish(lab, guest, "again", &expected)?;
+    lab.boot(&disk, "updated", &second_release(second, expected.commit))?;
     disk.check()
 }
 
@@ -146,15 +158,35 @@ pub fn rebase_inside(lab: &Lab) -> Result<()> {
     let mut guest = lab.start_with(&disk, "used", &medium)?;
     mount_medium(&mut guest)?;
     guest.shell("import-oci rebase oci:/run/medium:release-2")?;
-    let second = finish(guest, &first)?;
+    let second = finish(lab, guest, "used", &expectations(first.clone()))?;
+    shutdown_was_allowed(lab, &disk)?;
     let mut expected = second_release(second, first);
-    expected
-        .answers
-        .push(("cat /usr/share/release", "2\n".to_owned()));
     expected.answers.push((
         "grep -h container-image-reference /ostree/deploy/debian/deploy/*.origin | sort -u",
         "container-image-reference=ostree-unverified-image:oci:/run/medium:release-2\n".to_owned(),
     ));
     lab.boot(&disk, "rebased", &expected)?;
     disk.check()
+}
+
+/// Nothing was denied to the service that finishes a deployment after the report: neither auditd nor, once
+/// that has stopped, the kernel on its console tells of it.
+fn shutdown_was_allowed(lab: &Lab, disk: &Disk) -> Result<()> {
+    let console = lab.serial("used")?;
+    ensure!(
+        console.contains("ostree-finalize-staged"),
+        "the console does not tell of the shutdown"
+    );
+    let log = disk.mount()?.read_var(STATEROOT, "log/audit/audit.log")?;
+    let denied: Vec<_> = denials(&(console + "\n" + &log), 0)
+        .into_iter()
+        .filter(|denial| denial.source == OUR_DOMAIN)
+        .map(|denial| denial.to_string())
+        .collect();
+    ensure!(
+        denied.is_empty(),
+        "denied to us:\n  {}",
+        denied.join("\n  ")
+    );
+    Ok(())
 }

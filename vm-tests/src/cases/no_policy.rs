@@ -1,8 +1,10 @@
 //! Debian trixie as mmdebstrap makes it, without an SELinux policy.
 
 use anyhow::{Result, ensure};
+use vm_tests::disk::Disk;
 use vm_tests::expect::{Expectations, Expected, Root, Security};
 
+use super::debian;
 use crate::lab::{Lab, STATEROOT};
 use crate::system::{Base, Installer, System};
 
@@ -57,29 +59,33 @@ fn expectations(commit: String) -> Expectations {
             ("stat -c %U:%G /var/lib/kept", "games:adm\n".to_owned()),
         ],
         known_denials: Vec::new(),
-        known_labels: &[],
+        known_labels: Vec::new(),
     }
 }
 
 /// The first start of a new disk.
 pub fn cold(lab: &Lab) -> Result<()> {
-    first_start(lab, &SYSTEM)
+    let (disk, expected) = first_release(lab, &SYSTEM)?;
+    lab.boot(&disk, "first", &expected)?;
+    disk.check()
 }
 
 /// The same where `/var` is that of the image, as libostree copies it.
 pub fn var_kept(lab: &Lab) -> Result<()> {
-    first_start(lab, &VAR_KEPT)
+    let (disk, mut expected) = first_release(lab, &VAR_KEPT)?;
+    debian::expect_var_kept(&mut expected);
+    lab.boot(&disk, "first", &expected)?;
+    disk.check()
 }
 
-fn first_start(lab: &Lab, system: &System) -> Result<()> {
+fn first_release(lab: &Lab, system: &System) -> Result<(Disk, Expectations)> {
     let (disk, commit) = lab.first_release(system)?;
     let said = lab.first_import(system)?;
     ensure!(
         said.contains("nothing is labelled: the image has no /etc/selinux/config"),
         "the import does not say that nothing is labelled"
     );
-    lab.boot(&disk, "first", &expectations(commit))?;
-    disk.check()
+    Ok((disk, expectations(commit)))
 }
 
 /// Of two releases systemd-boot starts the one that was deployed last.
@@ -99,6 +105,6 @@ pub fn systemd_boot(lab: &Lab) -> Result<()> {
             "systemd-boot\n".to_owned(),
         ),
     ]);
-    lab.judge(lab.start_by_loader(&disk, "loader")?, "loader", &expected)?;
+    lab.finish(lab.start_by_loader(&disk, "loader")?, "loader", &expected)?;
     disk.check()
 }

@@ -10,6 +10,8 @@ const EDITS: &[&str] = &[
     "echo 'added by the user' >/etc/added.conf",
     "rm /etc/deleted.conf",
     "echo data >/var/lib/demo/written",
+    // From now on no release brings its /etc/passwd.
+    "useradd --no-create-home owner",
 ];
 
 /// Uses a guest that runs release 1.
@@ -39,6 +41,7 @@ pub fn expect_edits(expected: &mut Expectations, release: &str) {
         ),
         ("cat /etc/added.conf", "added by the user\n".to_owned()),
         ("cat /var/lib/demo/written", "data\n".to_owned()),
+        ("id --name --user owner", "owner\n".to_owned()),
     ]);
 }
 

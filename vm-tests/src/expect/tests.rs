@@ -27,7 +27,7 @@ fn expectations() -> Expectations {
         ],
         answers: Vec::new(),
         known_denials: vec![KNOWN],
-        known_labels: &[KnownLabel {
+        known_labels: vec![KnownLabel {
             path: "/var/.ostree-selabeled",
             reason: "test",
         }],

@@ -8,7 +8,7 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rustix::fs::lgetxattr;
 use vm_tests::denial;
 use vm_tests::report::{self, FileState, PORT, Reply, Report, Request};
@@ -68,14 +68,17 @@ fn look(paths: &[String]) -> Result<Report> {
     // An image without a policy has no program for it either.
     let would_relabel = match selinux.as_str() {
         "disabled" => Vec::new(),
-        _ => report::relabels(&output(&["restorecon", "-nrv", "/etc", "/usr", "/var"])?),
+        _ => report::relabels(&checked(
+            &["restorecon", "-nrv", "/etc", "/usr", "/var"],
+            &[0],
+        )?),
     };
     Ok(Report {
         settled_seconds,
         selinux,
         agent_label: output(&["id", "--context"])?.trim().to_owned(),
         state: state.trim().to_owned(),
-        units: report::units(&output(&["systemctl", "show", properties, "*"])?),
+        units: report::units(&checked(&["systemctl", "show", properties, "*"], &[0])?),
         mounts: report::mounts(&fs::read_to_string("/proc/self/mountinfo")?),
         files: paths
             .iter()
@@ -83,7 +86,7 @@ fn look(paths: &[String]) -> Result<Report> {
             .collect::<Result<BTreeMap<_, _>>>()?,
         would_relabel,
         denials: denial::denials(&audit()?, started()?),
-        deployments: report::deployments(&output(&["ostree", "admin", "status"])?),
+        deployments: report::deployments(&checked(&["ostree", "admin", "status"], &[0])?),
         warnings: output(&[
             "journalctl",
             "-b",
@@ -110,8 +113,15 @@ fn mode() -> String {
 
 /// Whatever may hold audit messages: the journal before auditd runs, its own log from then on.
 fn audit() -> Result<String> {
-    let journal = output(&["journalctl", "-b", "-o", "cat", "--no-pager", "--grep=avc:"])?;
-    let log = fs::read("/var/log/audit/audit.log").unwrap_or_default();
+    let grep = ["journalctl", "-b", "-o", "cat", "--no-pager", "--grep=avc:"];
+    let journal = checked(&grep, &[0, 1])?; // 1: no such line
+    let path = "/var/log/audit/audit.log";
+    let log = match fs::read(path) {
+        Ok(log) => log,
+        // An image without a policy has no auditd; of any other a unit that must run.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error).context(path),
+    };
     Ok(journal + &String::from_utf8_lossy(&log))
 }
 
@@ -160,6 +170,22 @@ fn file(path: &str) -> Result<Option<FileState>> {
             .strip_prefix(path)
             .map(|sets| sets.trim_start().to_owned()),
     }))
+}
+
+/// The standard output of a command that ends with one of these codes: what fails would else find nothing.
+fn checked(words: &[&str], codes: &[i32]) -> Result<String> {
+    let output = Command::new(words[0])
+        .args(&words[1..])
+        .output()
+        .with_context(|| format!("starting {}", words[0]))?;
+    let code = output.status.code();
+    ensure!(
+        code.is_some_and(|code| codes.contains(&code)),
+        "{words:?}: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The standard output of a command, whether it fails or not: a report says what there is to say.

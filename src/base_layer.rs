@@ -12,7 +12,6 @@ use std::collections::btree_map::Entry::Vacant;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use oci_spec::image::ImageConfiguration;
 
 use crate::bodies::Bodies;
 use crate::contract::{LayerMetadata, metadata};
@@ -26,15 +25,6 @@ use crate::repo::{CommitObject, CommitSpec, Transaction, TreeRoot};
 use crate::report::Report;
 use crate::source::LayerDescriptor;
 use crate::tree::{InodeId, Tree, merge};
-
-/// How many of the lowest layers of the image with this configuration are made of a commit.
-pub fn count(config: &ImageConfiguration) -> usize {
-    let labels = config.config().as_ref().and_then(|c| c.labels().as_ref());
-    let last = labels.and_then(|labels| labels.get(metadata::LABEL_FINAL_DIFF_ID));
-    let mut diff_ids = config.rootfs().diff_ids().iter();
-    last.and_then(|last| diff_ids.position(|diff_id| diff_id == last))
-        .map_or(0, |index| index + 1)
-}
 
 /// What such a layer brings to a repo.
 #[derive(Debug)]
@@ -57,7 +47,7 @@ struct Base {
     files: BTreeSet<String>,
 }
 
-/// Reads the lowest layers of an image, as [`count`] counts them.
+/// Reads the lowest layers of an image, as [`base_layers`](crate::source::base_layers) counts them.
 ///
 /// # Errors
 /// They are not what ostree-ext makes of a commit, or not all of it.

@@ -1,16 +1,20 @@
 //! Layers that the repo has already: those we committed, which carry their record.
 //!
-//! A layer is found by the digest of its blob, or, where it was compressed anew, by that of its tar
-//! stream. Its record must be of today's format and of the very layer that the image speaks of;
-//! layer commits of others say too little. Which labels its files were written with does not
-//! matter: who uses them compares.
+//! What a commit says of itself proves nothing: an image with an encapsulated base brings that commit
+//! byte by byte, and any importer writes it as it is. So a layer is one of an image that we imported,
+//! for then we have seen its digest and its diff_id, and is found by both. One without compression
+//! has one digest for both, and nobody checks that of what comes unpacked: there the diff_id will do.
+//!
+//! Its record must be of today's format and of the very layer that the image speaks of. Which labels its
+//! files were written with does not matter: who uses them compares.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use foldhash::HashMap;
+use oci_spec::image::{ImageConfiguration, ImageManifest};
 
 use crate::bodies::BodyId;
 use crate::contract::{RefName, metadata};
@@ -20,16 +24,25 @@ use crate::fixup::clean_xattrs;
 use crate::layer::Layer;
 use crate::object::{FileHeader, FileObject};
 use crate::record::{ChangedFiles, LayerRecord, StoredFile};
-use crate::repo::{Repo, RepoBodies, StoredObject};
-use crate::source::LayerDescriptor;
+use crate::repo::{CommitMetadata, Repo, RepoBodies, StoredObject};
+use crate::source::{LayerDescriptor, base_layers};
 use crate::tree::{Content, Inode};
 
 /// The layers of a repo.
 #[derive(Debug)]
 pub struct Cache<'r> {
     repo: &'r Repo,
-    /// The commits of layers by diff_id, once they are asked for.
-    by_diff_id: OnceCell<HashMap<String, Digest>>,
+    /// What we have seen, once it is asked for.
+    seen: OnceCell<Seen>,
+}
+
+/// The commits of layers that we have read.
+#[derive(Debug, Default)]
+struct Seen {
+    /// By digest and diff_id.
+    blobs: HashMap<(Digest, Digest), Digest>,
+    /// By diff_id.
+    contents: HashMap<Digest, Digest>,
 }
 
 /// A layer that need not be read.
@@ -54,7 +67,7 @@ impl<'r> Cache<'r> {
     pub fn new(repo: &'r Repo) -> Self {
         Self {
             repo,
-            by_diff_id: OnceCell::new(),
+            seen: OnceCell::new(),
         }
     }
 
@@ -74,25 +87,46 @@ impl<'r> Cache<'r> {
     /// # Errors
     /// The repo cannot be read.
     pub fn commit(&self, layer: &LayerDescriptor) -> Result<Option<Digest>> {
-        let name = RefName::Blob(layer.digest).to_ref()?;
-        if let Some(commit) = self.repo.resolve(&name)? {
-            // Where somebody says that the blob is another layer, the blob itself must tell.
-            let same = self.diff_id(commit)? == Some(layer.diff_id.to_string());
-            return Ok(same.then_some(commit));
-        }
-        Ok(self.by_diff_id()?.get(&layer.diff_id.to_string()).copied())
+        let seen = self.seen()?;
+        let by_both = seen.blobs.get(&(layer.digest, layer.diff_id));
+        let content_tells = layer.unpacked || layer.digest == layer.diff_id;
+        let by_content = || seen.contents.get(&layer.diff_id).filter(|_| content_tells);
+        Ok(by_both.or_else(by_content).copied())
     }
 
-    /// The commits of our layers.
-    fn by_diff_id(&self) -> Result<&HashMap<String, Digest>> {
-        if let Some(known) = self.by_diff_id.get() {
-            return Ok(known);
+    fn seen(&self) -> Result<&Seen> {
+        if let Some(seen) = self.seen.get() {
+            return Ok(seen);
         }
-        let mut found = HashMap::default();
-        for (_, commit) in self.repo.refs_below(RefName::BLOB_PREFIX)? {
-            found.extend(self.diff_id(commit)?.map(|diff_id| (diff_id, commit)));
+        let mut seen = Seen::default();
+        for metadata in self.images()? {
+            for (digest, diff_id) in layers_of(&metadata)? {
+                let blob = RefName::Blob(digest).to_ref()?;
+                let Some(commit) = self.repo.resolve(&blob)? else {
+                    continue;
+                };
+                // Somebody may have let the ref point to another commit.
+                if self.diff_id(commit)? == Some(diff_id) {
+                    seen.blobs.insert((digest, diff_id), commit);
+                    seen.contents.insert(diff_id, commit);
+                }
+            }
         }
-        Ok(self.by_diff_id.get_or_init(|| found))
+        Ok(self.seen.get_or_init(|| seen))
+    }
+
+    /// What the commits of images say that we wrote. No image has a say in that: refs of images point to
+    /// what an importer makes of it.
+    fn images(&self) -> Result<Vec<CommitMetadata>> {
+        let mut refs = self.repo.refs_below(RefName::IMAGE_PREFIX)?;
+        refs.extend(self.repo.refs_below(&RefName::our_base_images())?);
+        let commits: BTreeSet<_> = refs.into_iter().map(|(_, commit)| commit).collect();
+        let mut images = Vec::with_capacity(commits.len());
+        for commit in commits {
+            let metadata = self.repo.commit_metadata(commit)?;
+            images.extend(metadata.filter(is_ours));
+        }
+        Ok(images)
     }
 
     /// What is known of the files of these layers, given by diff_id, that fixups changed when an image
@@ -101,36 +135,24 @@ impl<'r> Cache<'r> {
     /// # Errors
     /// The repo cannot be read. A record that cannot is none.
     pub fn changed_files(&self, layers: &[Digest]) -> Result<HashMap<(BodyId, Digest), Digest>> {
-        let mut images = self.repo.refs_below(RefName::IMAGE_PREFIX)?;
-        images.extend(self.repo.refs_below(&RefName::our_base_images())?);
-        let commits: BTreeSet<_> = images.into_iter().map(|(_, commit)| commit).collect();
         let mut found = HashMap::default();
-        for commit in commits {
-            let metadata = self.repo.commit_metadata(commit)?;
-            let record = metadata.and_then(|metadata| metadata.bytes(metadata::CHANGED_FILES));
-            let Some(record) = record else {
+        for metadata in self.images()? {
+            let Some(record) = metadata.bytes(metadata::CHANGED_FILES) else {
                 continue;
             };
             match ChangedFiles::decode(&record) {
                 Ok(record) => found.extend(bodies_of(record, layers)),
-                Err(error) => {
-                    let commit = commit.hex();
-                    tracing::warn!("what fixups changed is read again: in {commit}, {error}");
-                }
+                Err(error) => tracing::warn!("what fixups changed is read again: {error}"),
             }
         }
         Ok(found)
     }
 
     /// For which layer a commit of ours stands.
-    fn diff_id(&self, commit: Digest) -> Result<Option<String>> {
-        let metadata = self.repo.commit_metadata(commit)?;
-        Ok(metadata.and_then(|metadata| {
-            let importer = metadata.text(metadata::IMPORTER_VERSION)?;
-            let ours = importer == metadata::importer_version(metadata::FORMAT);
-            let stands = ours && metadata.has(metadata::LAYER);
-            metadata.text(metadata::DIFF_ID).filter(|_| stands)
-        }))
+    fn diff_id(&self, commit: Digest) -> Result<Option<Digest>> {
+        let metadata = self.repo.commit_metadata(commit)?.filter(is_ours);
+        let layer = metadata.filter(|metadata| metadata.has(metadata::LAYER));
+        Ok(layer.and_then(|layer| layer.text(metadata::DIFF_ID)?.parse().ok()))
     }
 
     fn load(
@@ -152,6 +174,25 @@ impl<'r> Cache<'r> {
             }
         }
     }
+}
+
+/// Is it a commit that an import of today's format wrote?
+fn is_ours(commit: &CommitMetadata) -> bool {
+    commit.text(metadata::IMPORTER_VERSION) == Some(metadata::importer_version(metadata::FORMAT))
+}
+
+/// The digest and the diff_id of each layer of an image but those that were made of a commit.
+fn layers_of(image: &CommitMetadata) -> Result<Vec<(Digest, Digest)>> {
+    let text = |key| image.text(key).unwrap_or_default();
+    let manifest: ImageManifest =
+        serde_json::from_str(&text(metadata::MANIFEST)).context(metadata::MANIFEST)?;
+    let config: ImageConfiguration =
+        serde_json::from_str(&text(metadata::IMAGE_CONFIG)).context(metadata::IMAGE_CONFIG)?;
+    let layers = manifest.layers().iter().zip(config.rootfs().diff_ids());
+    let parsed = layers
+        .skip(base_layers(&config))
+        .map(|(layer, diff_id)| Ok((layer.digest().to_string().parse()?, diff_id.parse()?)));
+    parsed.collect()
 }
 
 /// The changed files as bodies of the stores of `layers`.

@@ -29,7 +29,7 @@ use crate::image_commit;
 use crate::known::KnownObjects;
 use crate::label;
 use crate::layer;
-use crate::layer_commit::{LayerCommits, MergedLayer, StoredLayer};
+use crate::layer_commit::{ImpliedDirectories, LayerCommits, MergedLayer, StoredLayer};
 use crate::layer_tree::{layer_tree, stands_alone};
 use crate::object::{FileObject, Plan};
 use crate::options;
@@ -43,6 +43,7 @@ use crate::repo::{Repo, SigningKeys, TreeRoot};
 use crate::report::Report;
 use crate::source::{
     ImageSource, LayerDescriptor, Platform, ResolvedImage, RootfsSource, Source, SourceReference,
+    base_layers,
 };
 use crate::tree::Tree;
 use crate::tree::merge::{self, MergeOptions};
@@ -401,8 +402,9 @@ fn merge_image(
     let mut stores = Vec::new();
     let mut summaries = Vec::new();
     let mut merged = Vec::new();
+    let mut implied = ImpliedDirectories::default();
     let mut base = Vec::new();
-    let base_layers = base_layer::count(&image.config);
+    let base_layers = base_layers(&image.config);
     for (descriptor, cached) in image.layers.iter().zip(cached) {
         let is_cached = cached.is_some();
         let (layer, stored, store): (_, _, Box<dyn BodyStore>) = match cached {
@@ -431,9 +433,13 @@ fn merge_image(
             base.push((descriptor.clone(), layer.entries));
         } else {
             let depends = !stands_alone(&layer.entries);
+            let layer_tree = depends.then(|| layer_tree(&layer.entries, Some(&tree)));
+            if let Some(layer_tree) = &layer_tree {
+                implied.add(layer_tree, descriptor, &layer.entries)?;
+            }
             merged.push(MergedLayer {
                 descriptor: descriptor.clone(),
-                tree: depends.then(|| layer_tree(&layer.entries, Some(&tree))),
+                tree: layer_tree,
                 layer,
                 stored,
             });

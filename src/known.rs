@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashMap;
 
 use crate::bodies::{Bodies, BodyId};
 use crate::digest::{Digest, Hasher};
@@ -76,8 +76,8 @@ impl CommittedLayer {
 
 impl KnownObjects {
     /// What the next import is to know of the files of the first tree of `plan`: those that are
-    /// other objects than in the commits of `layers`, from the lowest up, whose trees are the
-    /// others. `checksums` are those of the plan's files.
+    /// other objects than in the records of `layers`, from the lowest up: of those that are not
+    /// stored the plan has the trees, from number 1 on. `checksums` are those of the plan's files.
     pub fn record(
         &self,
         plan: &Plan<'_>,
@@ -85,8 +85,13 @@ impl KnownObjects {
         bodies: &Bodies,
         layers: &[CommittedLayer],
     ) -> ChangedFiles {
-        let planned: HashSet<_> = (1..plan.trees())
-            .flat_map(|tree| plan.files_of(tree))
+        let mut trees = 1..;
+        let in_records: Vec<_> = layers
+            .iter()
+            .map(|layer| match layer.stored {
+                true => None,
+                false => Some(plan.file_of_bodies(trees.next()?)),
+            })
             .collect();
         let of_image: BTreeSet<_> = plan.files_of(0).collect();
         let files = of_image.into_iter().filter_map(|index| {
@@ -96,9 +101,10 @@ impl KnownObjects {
                 .iter()
                 .position(|layer| layer.store == body.store as usize)?;
             let layer = &layers[position];
-            let as_in_layer = match layer.stored {
-                true => self.stored.contains_key(file),
-                false => planned.contains(&index),
+            // Of the names of one file the record of its layer knows one, be it there or yet to be written.
+            let as_in_layer = match &in_records[position] {
+                None => self.stored.contains_key(file),
+                Some(in_record) => in_record.get(&body) == Some(&index),
             };
             let number = layer.numbers.get(&body).filter(|_| !as_in_layer)?;
             Some(ChangedFile {

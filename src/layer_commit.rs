@@ -3,8 +3,8 @@
 use std::io::Read as _;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
-use foldhash::HashMap;
+use anyhow::{Context as _, Result, ensure};
+use foldhash::{HashMap, HashSet};
 
 use crate::bodies::Bodies;
 use crate::contract::{LayerMetadata, metadata};
@@ -21,6 +21,7 @@ use crate::record::{FileStart, LayerRecord, StoredFile};
 use crate::repo::{CommitSpec, Transaction, TreeRoot};
 use crate::source::LayerDescriptor;
 use crate::tree::Tree;
+use crate::tree::merge::MAX_IMPLICIT_DIRECTORIES;
 
 /// The date of a layer commit, in seconds since the epoch: a layer has none, and the same layer
 /// must be the same commit in every image.
@@ -64,6 +65,27 @@ impl MergedLayer {
     }
 }
 
+/// Directories that trees of layers have without an entry of their own: the merge counts them once for
+/// an image, but each layer begins anew.
+#[derive(Debug, Default)]
+pub struct ImpliedDirectories(usize);
+
+impl ImpliedDirectories {
+    /// Counts those of one layer more.
+    ///
+    /// # Errors
+    /// There are more than [`MAX_IMPLICIT_DIRECTORIES`].
+    pub fn add(&mut self, tree: &Tree, layer: &LayerDescriptor, entries: &[Entry]) -> Result<()> {
+        self.0 += tree.ids().count().saturating_sub(entries.len());
+        ensure!(
+            self.0 <= MAX_IMPLICIT_DIRECTORIES as usize,
+            "{layer}: the layers up to it have more than {MAX_IMPLICIT_DIRECTORIES} directories without \
+             entries of their own"
+        );
+        Ok(())
+    }
+}
+
 /// What becomes the commit of a layer.
 #[derive(Debug)]
 struct NewLayer {
@@ -85,15 +107,18 @@ impl LayerCommits {
     /// Finds out which of `layers` need no new commit where the image has this policy.
     ///
     /// # Errors
-    /// A body cannot be read.
+    /// A body cannot be read, or the trees have too many directories.
     pub fn new(layers: Vec<MergedLayer>, policy: Option<Digest>, bodies: &Bodies) -> Result<Self> {
-        let states = layers.iter().map(|layer| match layer.unchanged(policy) {
-            Some(commit) => Ok(Ok(commit)),
-            None => Ok(Err(NewLayer {
-                tree: layer.tree(),
-                starts: read_starts(&layer.layer.entries, bodies)
-                    .with_context(|| layer.descriptor.to_string())?,
-            })),
+        let mut implied = ImpliedDirectories::default();
+        let states = layers.iter().map(|layer| {
+            if let Some(commit) = layer.unchanged(policy) {
+                return Ok(Ok(commit));
+            }
+            let (tree, entries) = (layer.tree(), &layer.layer.entries);
+            implied.add(&tree, &layer.descriptor, entries)?;
+            let starts =
+                read_starts(entries, bodies).with_context(|| layer.descriptor.to_string())?;
+            Ok(Err(NewLayer { tree, starts }))
         });
         Ok(Self {
             states: states.collect::<Result<_>>()?,
@@ -218,10 +243,16 @@ pub struct LayerLabels<'a> {
 impl<'a> LayerLabels<'a> {
     /// That of each entry, see [`LayerRecord::labels`].
     fn of_entries(&self, entries: &[Entry]) -> Vec<Option<Arc<str>>> {
+        // The paths of a deep tree can be far larger than the layer: only those of entries are kept.
+        let of_entries: HashSet<_> = entries
+            .iter()
+            .filter_map(|entry| in_usr_etc(&entry.path))
+            .collect();
         let of_paths: HashMap<ImagePath, (FileKind, &str)> = self
             .tree
             .walk()
             .zip(self.of_paths)
+            .filter(|((path, _), _)| of_entries.contains(path))
             .filter_map(|((path, id), label)| {
                 Some((path, (kind(&self.tree.inode(id).content), (*label)?)))
             })
@@ -251,10 +282,7 @@ pub fn metadata(
     tree: usize,
     checksums: &[Digest],
 ) -> LayerMetadata {
-    let in_commit: HashMap<_, _> = plan
-        .files_of(tree)
-        .filter_map(|file| Some((plan.files()[file].body?, file)))
-        .collect();
+    let in_commit = plan.file_of_bodies(tree);
     let stored = layer.entries.iter().filter_map(|entry| match entry.kind {
         EntryKind::File { body, .. } => Some(in_commit.get(&body).map(|&file| StoredFile {
             object: checksums[file],
@@ -344,5 +372,29 @@ mod tests {
         });
         let numbered = [0, 1].map(|index| BodyId { store: 3, index });
         assert_eq!(bodies.collect::<Vec<_>>(), numbered);
+    }
+
+    #[test]
+    fn directories_of_all_layers_are_counted() {
+        let (layers, _) = Layers::new().dir("a", 0o755).file("a/b/c/file", "").build();
+        let tree = layer_tree(&layers[0], None);
+        let digest = Digest::of(b"layer");
+        let descriptor = LayerDescriptor {
+            index: 0,
+            digest,
+            size: 0,
+            media_type: String::new(),
+            diff_id: digest,
+            unpacked: false,
+        };
+        let most = MAX_IMPLICIT_DIRECTORIES as usize;
+        // The root, b and c.
+        let mut implied = ImpliedDirectories(most - 3);
+        implied.add(&tree, &descriptor, &layers[0]).unwrap();
+        let error = implied.add(&tree, &descriptor, &layers[0]).unwrap_err();
+        assert!(
+            error.to_string().contains("more than 1000000 directories"),
+            "{error}"
+        );
     }
 }

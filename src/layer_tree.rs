@@ -59,10 +59,9 @@ fn committed(entry: &Entry, tree: &Tree, merged: Option<&Tree>) -> Option<(Image
     }
     let mut inode = match &entry.kind {
         EntryKind::Hardlink(target) => match merged {
-            Some(merged) => merged.inode(find(merged, &entry.path)?).clone(),
-            None => tree
-                .inode(find(tree, in_usr_etc(target)?.as_ref())?)
-                .clone(),
+            // Where a later entry put a directory, that has its own place. Its names are of the other tree.
+            Some(merged) => not_directory(merged, find(merged, &entry.path)?)?,
+            None => not_directory(tree, find(tree, in_usr_etc(target)?.as_ref())?)?,
         },
         kind => Inode {
             metadata: entry.metadata.clone(),
@@ -84,6 +83,11 @@ fn committed(entry: &Entry, tree: &Tree, merged: Option<&Tree>) -> Option<(Image
     }
     clean_xattrs(&mut inode);
     Some((in_usr_etc(&entry.path)?.into_owned(), inode))
+}
+
+fn not_directory(tree: &Tree, id: InodeId) -> Option<Inode> {
+    let inode = tree.inode(id);
+    (!inode.content.is_directory()).then(|| inode.clone())
 }
 
 fn can_be_committed(path: &ImagePath) -> bool {
@@ -344,6 +348,15 @@ mod tests {
                 .hardlink("y", "x")
                 .file("x", "2"),
             &["/x 644 \"2\"", "/y 644 \"1\""],
+        );
+        check(
+            Layers::new()
+                .file("usr/low", "low")
+                .layer()
+                .hardlink("x", "usr/low")
+                .dir("x", 0o711)
+                .dir("x/sub", 0o700),
+            &["/x/ 711", "/x/sub/ 700"],
         );
         // Only one of them can be in the commit.
         check(

@@ -12,6 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use import_oci::digest::Digest;
 use serde_json::Value;
 use support::command::{
     fsck, import, import_arguments, import_oci, is_root, not_run, run, scratch, skopeo_copy, text,
@@ -54,10 +55,7 @@ impl Place {
 
     /// The commits of layers in a repo, by ref.
     fn layers(&self, repo: &str) -> BTreeMap<String, String> {
-        let prefix = Some("ostree/container/blob");
-        let refs = open(&self.at(repo)).list_refs(prefix, ostree::gio::Cancellable::NONE);
-        let refs = refs.unwrap().into_iter();
-        refs.collect()
+        refs(&self.at(repo), Some("ostree/container/blob"))
     }
 
     fn ostree(&self, arguments: &[&str]) -> String {
@@ -105,6 +103,32 @@ fn without_cost(json: &Value) -> Value {
         layer["cached"] = Value::Null;
     }
     json
+}
+
+/// Changes what the manifest of an image says of each layer; how many it says something of.
+fn edit_manifest(source: &str, edit: impl Fn(&mut Value)) -> usize {
+    let layout = blob(source, "x:y").ancestors().nth(3).unwrap().to_owned();
+    let index_file = layout.join("index.json");
+    let mut index: Value = serde_json::from_slice(&fs::read(&index_file).unwrap()).unwrap();
+    let descriptor = &mut index["manifests"][0];
+    let manifest = blob(source, descriptor["digest"].as_str().unwrap());
+    let mut manifest: Value = serde_json::from_slice(&fs::read(manifest).unwrap()).unwrap();
+    let layers = manifest["layers"].as_array_mut().unwrap();
+    layers.iter_mut().for_each(edit);
+    let count = layers.len();
+    let bytes = serde_json::to_vec(&manifest).unwrap();
+    let digest = format!("sha256:{}", Digest::of(&bytes).hex());
+    descriptor["digest"] = Value::from(&*digest);
+    descriptor["size"] = Value::from(bytes.len());
+    fs::write(blob(source, &digest), &bytes).unwrap();
+    fs::write(index_file, index.to_string()).unwrap();
+    count
+}
+
+/// The refs of a repo below `prefix`, or all.
+fn refs(repo: &Path, prefix: Option<&str>) -> BTreeMap<String, String> {
+    let refs = open(repo).list_refs(prefix, ostree::gio::Cancellable::NONE);
+    refs.unwrap().into_iter().collect()
 }
 
 fn modes() -> impl Iterator<Item = &'static str> {
@@ -186,18 +210,19 @@ fn another_policy_is_applied_to_what_the_repo_has() {
     }
 }
 
+/// The ref of a layer says that its blob is this commit, so the blob is read. Of one without compression
+/// the digest says so already.
 #[test]
 fn layers_that_were_compressed_anew() {
     let place = Place::new("bare-user");
-    let old = place.write(specimen());
-    let first = place.update(&old, &[]);
-    let copy = format!("oci:{}:v1", place.at("copy").display());
-    skopeo_copy(&old, &copy, &[]);
-    let cold = place.cold(&copy);
+    let plain = place.write(specimen());
+    let gzip = format!("oci:{}:v1", place.at("copy").display());
+    skopeo_copy(&plain, &gzip, &[]);
+    let cold = place.cold(&gzip);
+    let first = place.update(&plain, &[]);
     assert_ne!(digest(&cold, 0), digest(&first, 0));
-    remove_blobs(&copy, &cold, 2);
-    let update = place.update(&copy, &[]);
-    assert_eq!(cached(&update), [true, true]);
+    let update = place.update(&gzip, &[]);
+    assert_eq!(cached(&update), [false, false]);
     assert_eq!(without_cost(&update), without_cost(&cold));
     let all = place.layers("updated");
     assert!(
@@ -206,6 +231,83 @@ fn layers_that_were_compressed_anew() {
             .iter()
             .all(|(name, commit)| all[name] == *commit)
     );
+
+    let other = Place::new("bare-user");
+    other.update(&gzip, &[]);
+    remove_blobs(&plain, &first, 2);
+    let update = other.update(&plain, &[]);
+    assert_eq!(cached(&update), [true, true]);
+    assert_eq!(without_cost(&update), without_cost(&first));
+
+    // Whoever else pulls an image with that digest would get what the ref says.
+    let liar = Place::new("bare-user");
+    liar.update(&gzip, &[]);
+    let lie = liar.write(specimen());
+    let manifest = edit_manifest(&lie, |layer| {
+        layer["digest"] = Value::from(format!("sha256:{}", "a".repeat(64)));
+    });
+    assert!(manifest > 0);
+    let output = import_oci()
+        .args(import_arguments(&liar.at("updated"), liar.mode, &lie))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        !liar
+            .layers("updated")
+            .keys()
+            .any(|name| name.contains("aaaa"))
+    );
+}
+
+/// What a commit says of itself is no proof: an image with an encapsulated base brings one, byte by byte.
+#[test]
+fn layers_that_no_image_of_ours_has() {
+    let place = Place::new("bare-user");
+    let source = place.write(specimen());
+    let cold = place.cold(&source);
+    run(Command::new("ostree")
+        .args(["init", "--mode=bare-user"])
+        .arg(format!("--repo={}", place.at("updated").display())));
+    place.ostree(&["pull-local", &place.at("cold").display().to_string()]);
+    for (name, commit) in place.layers("cold") {
+        place.ostree(&["refs", &commit, &format!("--create={name}")]);
+    }
+    for (name, _) in refs(&place.at("updated"), None) {
+        if !name.starts_with("ostree/container/blob/") {
+            place.ostree(&["refs", "--delete", &name]);
+        }
+    }
+    let update = place.update(&source, &[]);
+    assert_eq!(cached(&update), [false, false]);
+    assert_eq!(update["commit"], cold["commit"]);
+    // From now on it is one of ours.
+    let again = place.update(&source, &["--skip-fixup=pyc"]);
+    assert_eq!(cached(&again), [true, true]);
+}
+
+/// Of the names of one file a record of its layer knows one label.
+#[test]
+fn names_of_a_file_with_several_labels() {
+    let place = Place::new("bare-user");
+    let names = || {
+        Layer::new()
+            .file("usr/bin/linked", 0o755, "linked")
+            .hardlink("usr/lib/linked", "usr/bin/linked")
+            .hardlink("linked", "usr/bin/linked")
+    };
+    let above = Layer::new().hardlink("usr/share-linked", "usr/lib/linked");
+    let old = place.write(specimen().layer(names()));
+    let new = place.write(specimen().layer(names()).layer(above).layer(top_alone()));
+    place.update(&old, &[]);
+    let (cold, update) = (place.cold(&new), place.update(&new, &[]));
+    assert_eq!(cached(&update), [true, true, true, false, false]);
+    assert_eq!(without_cost(&update), without_cost(&cold));
+    assert_eq!(place.layers("updated"), place.layers("cold"));
+    // All layers come from the repo now.
+    let again = place.update(&new, &["--target-imgref=docker://example.org/other"]);
+    assert_eq!(cached(&again), [true; 5]);
+    assert_eq!(again["commit"], cold["commit"]);
 }
 
 /// What is odd about a layer is told again, though it is not seen again.

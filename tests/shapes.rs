@@ -134,7 +134,7 @@ fn refs_of_an_image() {
             layer["diff_id"].as_str()
         );
         let importer = said("ostree.importer.version");
-        assert_eq!(importer.as_deref(), Some("import-oci 4"));
+        assert_eq!(importer.as_deref(), Some("import-oci 5"));
         assert_eq!(said("ostree.manifest-digest"), None);
     }
     fsck(&place.repo());

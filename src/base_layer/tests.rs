@@ -3,9 +3,12 @@
 use ostree::glib::prelude::*;
 use ostree::glib::{Variant, VariantDict};
 
+use oci_spec::image::ImageConfiguration;
+
 use super::*;
 use crate::metadata::Metadata;
 use crate::object::{FileHeader, FileObject};
+use crate::source::base_layers;
 use crate::testing::Layers;
 
 fn path(checksum: &str, kind: &str) -> String {
@@ -219,6 +222,6 @@ fn how_many_layers_are_of_a_base() {
                  "rootfs": {{"type": "layers", "diff_ids": ["sha256:a", "sha256:b", "sha256:c"]}}}}"#
         );
         let config: ImageConfiguration = serde_json::from_str(&config).unwrap();
-        assert_eq!(count(&config), expected, "{labels}");
+        assert_eq!(base_layers(&config), expected, "{labels}");
     }
 }

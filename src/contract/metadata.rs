@@ -64,7 +64,7 @@ pub const CACHED_CONFIG: &str = "ostree-ext.cached.config";
 /// The number of the tree that we make of an image. It changes when, and only when, the same image
 /// gives another tree or other metadata than before: whoever holds a commit with another number
 /// must import anew, whoever has this one need not.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// The value of [`IMPORTER_VERSION`] in our commits: `import-oci` and a format number, [`FORMAT`]
 /// for those made today. It is no release number, so that a release that changes nothing about the

@@ -146,6 +146,14 @@ impl<'l> Plan<'l> {
             .flat_map(|directory| directory.files.iter().map(|&(_, file)| file))
     }
 
+    /// Which of [`Plan::files`] has a body in a tree; the last in its order where names of one file have
+    /// different labels.
+    pub fn file_of_bodies(&self, tree: usize) -> HashMap<BodyId, usize> {
+        self.files_of(tree)
+            .filter_map(|file| Some((self.files[file].body?, file)))
+            .collect()
+    }
+
     /// A name of the content object at `index` of [`Plan::files`].
     pub fn path(&self, index: usize) -> ImagePath {
         let (directory, name) = self.names[index];

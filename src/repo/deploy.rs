@@ -128,7 +128,14 @@ impl SysrootLock<'_> {
         let deployment = deployment.with_context(|| format!("deploying the commit {commit}"))?;
         let root = sysroot.deployment_dirpath(&deployment);
         let path = self.0.path().join(&*root);
-        complete(&path)?;
+        if let Err(error) = complete(&path) {
+            if spec.staged {
+                self.unstage(&deployment).with_context(|| {
+                    format!("{error:#}; the deployment is staged nevertheless and boots next")
+                })?;
+            }
+            return Err(error);
+        }
         if !spec.staged {
             let mut flags = SysrootSimpleWriteDeploymentFlags::NO_CLEAN;
             flags.set(SysrootSimpleWriteDeploymentFlags::RETAIN, spec.retain);
@@ -151,6 +158,16 @@ impl SysrootLock<'_> {
             path,
             arguments: options.unwrap_or_default().into(),
         })
+    }
+
+    /// Lets a deployment that was staged not be finished.
+    fn unstage(&self, deployment: &ostree::Deployment) -> Result<()> {
+        let sysroot = self.0.inner();
+        let mut others = sysroot.deployments();
+        others.retain(|other| !other.equal(deployment));
+        sysroot
+            .write_deployments(&others, gio::Cancellable::NONE)
+            .context("taking back the staged deployment")
     }
 
     /// Removes deployments that are none any more, and what nothing needs of the repo and of

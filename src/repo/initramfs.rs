@@ -9,7 +9,7 @@ use ostree::glib::{self, VariantDict, VariantTy};
 use ostree::prelude::*;
 
 use super::Repo;
-use crate::contract::metadata;
+use crate::contract::{RefName, metadata};
 use crate::digest::Digest;
 use crate::fixup::initramfs_path;
 use crate::path::ImagePath;
@@ -39,18 +39,15 @@ impl Made for StoredInitramfs {
 }
 
 impl Repo {
-    /// What imports made for the kernel `version`, the newest commit first. Only local branches
-    /// count: what a remote says of its commits is not what we found.
+    /// What imports made for the kernel `version`, the newest commit first. Only commits of images
+    /// count: what any other says of itself is not what we found.
     ///
     /// # Errors
     /// The refs cannot be read. A commit that is not whole is passed over.
     pub fn initramfs_made(&self, version: &str) -> Result<Vec<StoredInitramfs>> {
-        let refs = self.inner.list_refs(None, Cancellable::NONE)?;
-        let commits: BTreeSet<_> = refs
-            .into_iter()
-            .filter(|(name, _)| !name.contains(':'))
-            .map(|(_, commit)| commit)
-            .collect();
+        let mut refs = self.refs_below(RefName::IMAGE_PREFIX)?;
+        refs.extend(self.refs_below(&RefName::our_base_images())?);
+        let commits: BTreeSet<_> = refs.into_iter().map(|(_, commit)| commit.hex()).collect();
         let mut dated: Vec<_> = commits
             .into_iter()
             .filter_map(|commit| {

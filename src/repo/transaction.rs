@@ -83,7 +83,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Lets `name` point to `commit` once the transaction is committed. The ref that is set last
-    /// moves last: it may say that the others are there.
+    /// moves last, as it may say that the others are there, if another one points to the same commit.
     ///
     /// # Errors
     /// `name` is no name of a ref.
@@ -111,7 +111,12 @@ impl<'a> Transaction<'a> {
     /// disk. The transaction is aborted then.
     pub fn commit(self) -> Result<Statistics> {
         let mut refs = self.refs.take();
-        let last = refs.pop();
+        // Between the two moves others may prune: then a second ref must keep what the last one is for.
+        let kept_by_another = match refs.as_slice() {
+            [others @ .., (_, last)] => others.iter().any(|(_, commit)| commit == last),
+            [] => false,
+        };
+        let last = refs.pop_if(|_| kept_by_another);
         // Each ref is synced by itself, and those of layers seldom move.
         refs.retain(|(name, commit)| self.repo.resolve(name).ok() != Some(*commit));
         for (name, commit) in refs {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::{LayerDescriptor, ResolvedImage};
+use crate::contract::metadata;
 use crate::digest::Digest;
 
 /// No manifest, index or configuration may be longer, in bytes; it is what registries allow.
@@ -195,6 +196,15 @@ fn layer_descriptors(
             })
         })
         .collect()
+}
+
+/// How many of the lowest layers of the image with this configuration ostree-ext made of a commit.
+pub fn base_layers(config: &ImageConfiguration) -> usize {
+    let labels = config.config().as_ref().and_then(|c| c.labels().as_ref());
+    let last = labels.and_then(|labels| labels.get(metadata::LABEL_FINAL_DIFF_ID));
+    let mut diff_ids = config.rootfs().diff_ids().iter();
+    last.and_then(|last| diff_ids.position(|diff_id| diff_id == last))
+        .map_or(0, |index| index + 1)
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ use anyhow::{Context as _, Result};
 use oci_spec::image::{ImageConfiguration, ImageManifest};
 
 use self::archive::Archive;
+pub use self::manifest::base_layers;
 pub use self::proxy::FetchOptions;
 use self::proxy::ProxySource;
 use self::recognise::recognise;

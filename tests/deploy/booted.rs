@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::labels;
 use crate::support::command::{not_run, run};
 use crate::system::{System, base, root_of, text};
 
@@ -106,6 +107,34 @@ fn a_staged_deployment_waits_for_the_shutdown() {
         "/etc is merged at the end"
     );
     system.fsck();
+}
+
+#[test]
+fn a_staged_deployment_that_cannot_be_labelled_is_taken_back() {
+    let Some(system) = labels::without_selinux() else {
+        return;
+    };
+    let first = system.deploy(&system.image("1", [base()]), &[]);
+    system.image("2", [labels::image()]);
+    // No file in it has labels.
+    let script = "
+        mkdir var/foreign
+        mount -t ramfs none sysroot/ostree/deploy/os/var/foreign
+        import='/run/program/import-oci deploy --stage -q --arch=amd64 --initramfs=keep oci:/run/images/2'
+        $import 2>&1 || echo exit $?
+        ostree admin status
+        umount sysroot/ostree/deploy/os/var/foreign
+        $import >/dev/null && ostree admin status";
+    let Some(said) = inside(&system, &root_of(&first), script) else {
+        return;
+    };
+    let (failed, rest) = said
+        .split_once("exit 1\n")
+        .unwrap_or_else(|| panic!("{said}"));
+    assert!(failed.contains("var/foreign"), "{failed}");
+    let first = first["deployment"].as_str().unwrap();
+    assert!(rest.starts_with(&format!("* os {first}")), "{rest}");
+    assert_eq!(rest.matches("(staged)").count(), 1, "{rest}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ const FILE_CONTEXTS: &str = "\
 ";
 
 /// An image with a policy, as far as libostree looks.
-fn image() -> Layer {
+pub fn image() -> Layer {
     base()
         .file(
             "etc/selinux/config",
@@ -47,7 +47,7 @@ fn image() -> Layer {
 }
 
 /// A system where libostree does not label by itself.
-fn without_selinux() -> Option<System> {
+pub fn without_selinux() -> Option<System> {
     if Path::new("/sys/fs/selinux").exists() {
         not_run("this kernel has SELinux, and libostree labels by itself");
         return None;

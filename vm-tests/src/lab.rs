@@ -3,11 +3,13 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use vm_tests::checked::Checked;
@@ -35,6 +37,9 @@ const TEST_ARGUMENTS: &[&str] = &[
     "panic=-1",
 ];
 
+/// How long a case may take, images and all: several times what the longest takes on a slow machine.
+const LIMIT: Duration = Duration::from_secs(90 * 60);
+
 /// What follows the name of a guest in that of its serial log.
 const SERIAL: &str = ".serial.log";
 
@@ -57,6 +62,8 @@ pub struct Lab {
 /// Runs a case in a directory of its own, which keeps the logs; the disk goes.
 pub fn run_case(name: &'static str, case: fn(&Lab) -> Result<()>) -> Result<()> {
     let started = Instant::now();
+    // Until the end of this function.
+    let _watched = watch(name);
     let directory = fresh(&output()?.join(name))?;
     let lab = Lab {
         name,
@@ -77,6 +84,23 @@ pub fn run_case(name: &'static str, case: fn(&Lab) -> Result<()>) -> Result<()> 
         guests: lab.complete_pages()?,
     })?;
     result
+}
+
+/// Ends this program, whatever program of the host hangs, unless what is returned is dropped in time.
+fn watch(name: &'static str) -> Sender<()> {
+    let (sender, over) = mpsc::channel();
+    std::thread::spawn(move || {
+        if over.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+            let minutes = LIMIT.as_secs() / 60;
+            writeln!(
+                io::stderr(),
+                "vm-tests: {name} is not over after {minutes} minutes"
+            )
+            .ok();
+            std::process::exit(1);
+        }
+    });
+    sender
 }
 
 /// Writes the index anew with one more case, so that a run that ends early has it, too.

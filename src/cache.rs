@@ -8,19 +8,17 @@
 //! Its record must be of today's format and of the very layer that the image speaks of. Which labels its
 //! files were written with does not matter: who uses them compares.
 
-use std::cell::OnceCell;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use foldhash::HashMap;
-use oci_spec::image::{ImageConfiguration, ImageManifest};
 
 use crate::bodies::BodyId;
 use crate::contract::{RefName, metadata};
 use crate::digest::Digest;
 use crate::entry::EntryKind;
 use crate::fixup::clean_xattrs;
+use crate::images::{self, ImageState};
 use crate::layer::Layer;
 use crate::object::{FileHeader, FileObject};
 use crate::record::{ChangedFiles, LayerRecord, StoredFile};
@@ -32,16 +30,11 @@ use crate::tree::{Content, Inode};
 #[derive(Debug)]
 pub struct Cache<'r> {
     repo: &'r Repo,
-    /// What we have seen, once it is asked for.
-    seen: OnceCell<Seen>,
-}
-
-/// The commits of layers that we have read.
-#[derive(Debug, Default)]
-struct Seen {
-    /// By digest and diff_id.
+    /// The commits of images that we wrote, and what they say.
+    images: Vec<(Digest, CommitMetadata)>,
+    /// The commits of their layers, by digest and diff_id.
     blobs: HashMap<(Digest, Digest), Digest>,
-    /// By diff_id.
+    /// The same by diff_id.
     contents: HashMap<Digest, Digest>,
 }
 
@@ -64,11 +57,45 @@ pub struct CachedLayer {
 
 impl<'r> Cache<'r> {
     /// The layers of `repo`.
-    pub fn new(repo: &'r Repo) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// The repo cannot be read.
+    pub fn new(repo: &'r Repo) -> Result<Self> {
+        let mut cache = Self {
             repo,
-            seen: OnceCell::new(),
+            images: Vec::new(),
+            blobs: HashMap::default(),
+            contents: HashMap::default(),
+        };
+        for commit in repo.image_commits()? {
+            let Some(image) = repo
+                .commit_metadata(commit)?
+                .filter(CommitMetadata::is_of_today)
+            else {
+                continue;
+            };
+            for (digest, diff_id) in layers_of(commit, &image)? {
+                cache.add(digest, diff_id)?;
+            }
+            cache.images.push((commit, image));
         }
+        Ok(cache)
+    }
+
+    /// Adds a layer of an image of ours, which may be one of many.
+    fn add(&mut self, digest: Digest, diff_id: Digest) -> Result<()> {
+        if self.blobs.contains_key(&(digest, diff_id)) {
+            return Ok(());
+        }
+        let Some(commit) = self.repo.resolve(&RefName::Blob(digest).to_ref()?)? else {
+            return Ok(());
+        };
+        // Somebody may have let the ref point to another commit.
+        if self.diff_id(commit)? == Some(diff_id) {
+            self.blobs.insert((digest, diff_id), commit);
+            self.contents.insert(diff_id, commit);
+        }
+        Ok(())
     }
 
     /// The layer, its bodies being of the store `store`; `None` if it must be read.
@@ -76,82 +103,44 @@ impl<'r> Cache<'r> {
     /// # Errors
     /// The repo cannot be read. A record that cannot is none.
     pub fn find(&self, layer: &LayerDescriptor, store: u32) -> Result<Option<CachedLayer>> {
-        match self.commit(layer)? {
+        match self.commit(layer) {
             Some(commit) => self.load(commit, layer, store),
             None => Ok(None),
         }
     }
 
     /// The commit that stands for the layer, whose record was not looked at.
-    ///
-    /// # Errors
-    /// The repo cannot be read.
-    pub fn commit(&self, layer: &LayerDescriptor) -> Result<Option<Digest>> {
-        let seen = self.seen()?;
-        let by_both = seen.blobs.get(&(layer.digest, layer.diff_id));
+    pub fn commit(&self, layer: &LayerDescriptor) -> Option<Digest> {
+        let by_both = self.blobs.get(&(layer.digest, layer.diff_id));
         let content_tells = layer.unpacked || layer.digest == layer.diff_id;
-        let by_content = || seen.contents.get(&layer.diff_id).filter(|_| content_tells);
-        Ok(by_both.or_else(by_content).copied())
-    }
-
-    fn seen(&self) -> Result<&Seen> {
-        if let Some(seen) = self.seen.get() {
-            return Ok(seen);
-        }
-        let mut seen = Seen::default();
-        for metadata in self.images()? {
-            for (digest, diff_id) in layers_of(&metadata)? {
-                let blob = RefName::Blob(digest).to_ref()?;
-                let Some(commit) = self.repo.resolve(&blob)? else {
-                    continue;
-                };
-                // Somebody may have let the ref point to another commit.
-                if self.diff_id(commit)? == Some(diff_id) {
-                    seen.blobs.insert((digest, diff_id), commit);
-                    seen.contents.insert(diff_id, commit);
-                }
-            }
-        }
-        Ok(self.seen.get_or_init(|| seen))
-    }
-
-    /// What the commits of images say that we wrote. No image has a say in that: refs of images point to
-    /// what an importer makes of it.
-    fn images(&self) -> Result<Vec<CommitMetadata>> {
-        let mut refs = self.repo.refs_below(RefName::IMAGE_PREFIX)?;
-        refs.extend(self.repo.refs_below(&RefName::our_base_images())?);
-        let commits: BTreeSet<_> = refs.into_iter().map(|(_, commit)| commit).collect();
-        let mut images = Vec::with_capacity(commits.len());
-        for commit in commits {
-            let metadata = self.repo.commit_metadata(commit)?;
-            images.extend(metadata.filter(is_ours));
-        }
-        Ok(images)
+        let by_content = || self.contents.get(&layer.diff_id).filter(|_| content_tells);
+        by_both.or_else(by_content).copied()
     }
 
     /// What is known of the files of these layers, given by diff_id, that fixups changed when an image
     /// of the repo was imported. The number of each layer is that of the store of its bodies.
-    ///
-    /// # Errors
-    /// The repo cannot be read. A record that cannot is none.
-    pub fn changed_files(&self, layers: &[Digest]) -> Result<HashMap<(BodyId, Digest), Digest>> {
+    /// A record that cannot be read is none.
+    pub fn changed_files(&self, layers: &[Digest]) -> HashMap<(BodyId, Digest), Digest> {
         let mut found = HashMap::default();
-        for metadata in self.images()? {
-            let Some(record) = metadata.bytes(metadata::CHANGED_FILES) else {
+        for (commit, image) in &self.images {
+            let Some(record) = image.bytes(metadata::CHANGED_FILES) else {
                 continue;
             };
             match ChangedFiles::decode(&record) {
                 Ok(record) => found.extend(bodies_of(record, layers)),
-                Err(error) => tracing::warn!("what fixups changed is read again: {error}"),
+                Err(error) => {
+                    let commit = commit.hex();
+                    tracing::warn!("what fixups changed is read again: in {commit}, {error}");
+                }
             }
         }
-        Ok(found)
+        found
     }
 
     /// For which layer a commit of ours stands.
     fn diff_id(&self, commit: Digest) -> Result<Option<Digest>> {
-        let metadata = self.repo.commit_metadata(commit)?.filter(is_ours);
-        let layer = metadata.filter(|metadata| metadata.has(metadata::LAYER));
+        let metadata = self.repo.commit_metadata(commit)?;
+        let layer = metadata.filter(|found| found.is_of_today() && found.has(metadata::LAYER));
         Ok(layer.and_then(|layer| layer.text(metadata::DIFF_ID)?.parse().ok()))
     }
 
@@ -176,18 +165,11 @@ impl<'r> Cache<'r> {
     }
 }
 
-/// Is it a commit that an import of today's format wrote?
-fn is_ours(commit: &CommitMetadata) -> bool {
-    commit.text(metadata::IMPORTER_VERSION) == Some(metadata::importer_version(metadata::FORMAT))
-}
-
 /// The digest and the diff_id of each layer of an image but those that were made of a commit.
-fn layers_of(image: &CommitMetadata) -> Result<Vec<(Digest, Digest)>> {
-    let text = |key| image.text(key).unwrap_or_default();
-    let manifest: ImageManifest =
-        serde_json::from_str(&text(metadata::MANIFEST)).context(metadata::MANIFEST)?;
-    let config: ImageConfiguration =
-        serde_json::from_str(&text(metadata::IMAGE_CONFIG)).context(metadata::IMAGE_CONFIG)?;
+fn layers_of(commit: Digest, image: &CommitMetadata) -> Result<Vec<(Digest, Digest)>> {
+    let ImageState {
+        manifest, config, ..
+    } = images::of_metadata(commit, image)?;
     let layers = manifest.layers().iter().zip(config.rootfs().diff_ids());
     let parsed = layers
         .skip(base_layers(&config))

@@ -108,7 +108,7 @@ pub fn import(
                 return Ok(imported.under(image_reference, refs, unchanged));
             }
             let layers = LayersOf {
-                cache: Some(Cache::new(repo)),
+                cache: Some(Cache::new(repo)?),
                 committed: !options.squash,
             };
             merge_image(
@@ -381,7 +381,7 @@ fn merge_image(
     }
     if let Some(cache) = &layers.cache {
         let diff_ids: Vec<_> = image.layers.iter().map(|layer| layer.diff_id).collect();
-        known.changed = cache.changed_files(&diff_ids)?;
+        known.changed = cache.changed_files(&diff_ids);
         // A layer that is read counts its files otherwise.
         known
             .changed

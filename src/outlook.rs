@@ -37,11 +37,11 @@ impl Outlook {
         {
             unchanged = Some(commit);
         }
-        let cache = Cache::new(repo);
+        let cache = Cache::new(repo)?;
         let layers = image.layers.iter().map(|layer| cache.commit(layer));
         Ok(Self {
             unchanged,
-            layers: layers.collect::<Result<_>>()?,
+            layers: layers.collect(),
         })
     }
 }

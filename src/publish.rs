@@ -235,7 +235,7 @@ fn own_reference(source: &str) -> Result<Option<ImageReference>> {
 fn is_of(commit: &CommitMetadata, image: &ResolvedImage, options: Option<&str>) -> bool {
     let text = |key| commit.text(key);
     text(metadata::MANIFEST_DIGEST) == Some(image.manifest_digest.to_string())
-        && text(metadata::IMPORTER_VERSION) == Some(metadata::importer_version(metadata::FORMAT))
+        && commit.is_of_today()
         && text(metadata::OPTIONS).as_deref() == options
 }
 

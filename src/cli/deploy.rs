@@ -131,8 +131,8 @@ fn print(deployed: &Deployed, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "deployed  {path} of {stateroot}, {when}")?;
     writeln!(out, "origin    {}", deployed.origin)?;
     writeln!(out, "arguments {}", deployed.arguments)?;
+    let count = |n: usize| HumanCount(n as u64);
     if let Some(labelled) = &deployed.labelled {
-        let count = |n: usize| HumanCount(n as u64);
         writeln!(
             out,
             "labels    policy {}: {} of /etc and {} of /var had none from libostree",
@@ -148,7 +148,7 @@ fn print(deployed: &Deployed, out: &mut impl Write) -> io::Result<()> {
              the first deployment only; --var=tmpfiles, the default, brings all of it",
             match deployed.var_missing.len() - 1 {
                 0 => String::new(),
-                others => format!(" and {} more", HumanCount(others as u64)),
+                others => format!(" and {} more", count(others)),
             }
         )?;
     }

@@ -20,5 +20,5 @@ pub use history::{LayerHistory, history};
 pub use leaving::Leaving;
 pub use list::{Listing, list};
 pub use remove::{Extent, PruneOptions, prune, remove};
-pub use state::{CachedUpdate, ImageState, of_commit, query};
+pub use state::{CachedUpdate, ImageState, of_commit, of_metadata, query};
 pub use update::remember_update;

@@ -112,7 +112,10 @@ pub fn query(repo: &Repo, image: &ImageReference) -> Result<Option<ImageState>> 
 }
 
 /// What the metadata of a commit alone say.
-fn of_metadata(commit: Digest, found: &CommitMetadata) -> Result<ImageState> {
+///
+/// # Errors
+/// It is no image.
+pub fn of_metadata(commit: Digest, found: &CommitMetadata) -> Result<ImageState> {
     let required = |key| found.text(key).with_context(|| format!("{key} is missing"));
     let manifest_digest = required(metadata::MANIFEST_DIGEST)?;
     let manifest_json = required(metadata::MANIFEST)?;

@@ -67,7 +67,8 @@ impl SysrootLock<'_> {
     }
 
     /// Makes a deployment and lets it be what boots next. `complete` gets its root before: if it
-    /// fails, nothing is deployed. Of a staged one libostree has written that it boots by then.
+    /// fails, nothing is deployed. A staged one, of which libostree has written by then that it boots, is
+    /// taken back.
     ///
     /// # Errors
     /// What libostree says: the commit has no kernel, the disk is full. What boots is as it was.

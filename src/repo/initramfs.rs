@@ -1,6 +1,6 @@
 //! Initramfs images that imports made for commits of a repo.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::io::Read;
 
 use anyhow::{Context as _, Result};
@@ -9,7 +9,7 @@ use ostree::glib::{self, VariantDict, VariantTy};
 use ostree::prelude::*;
 
 use super::Repo;
-use crate::contract::{RefName, metadata};
+use crate::contract::metadata;
 use crate::digest::Digest;
 use crate::fixup::initramfs_path;
 use crate::path::ImagePath;
@@ -45,12 +45,11 @@ impl Repo {
     /// # Errors
     /// The refs cannot be read. A commit that is not whole is passed over.
     pub fn initramfs_made(&self, version: &str) -> Result<Vec<StoredInitramfs>> {
-        let mut refs = self.refs_below(RefName::IMAGE_PREFIX)?;
-        refs.extend(self.refs_below(&RefName::our_base_images())?);
-        let commits: BTreeSet<_> = refs.into_iter().map(|(_, commit)| commit.hex()).collect();
-        let mut dated: Vec<_> = commits
+        let mut dated: Vec<_> = self
+            .image_commits()?
             .into_iter()
             .filter_map(|commit| {
+                let commit = commit.hex();
                 let (date, inputs) = self.inputs_of(&commit)?;
                 Some((date, commit, inputs))
             })

@@ -1,5 +1,6 @@
 //! What a repo says: refs, the metadata of commits, and single files of theirs.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 
 use anyhow::{Context as _, Result};
@@ -8,6 +9,7 @@ use ostree::gio::prelude::*;
 use ostree::glib::{Variant, VariantDict};
 
 use super::{Repo, TreeRoot};
+use crate::contract::{RefName, metadata};
 use crate::digest::Digest;
 
 /// What a commit says.
@@ -32,6 +34,12 @@ impl CommitMetadata {
     /// A text (`s`); `None` if the key is missing or of another type.
     pub fn text(&self, key: &str) -> Option<String> {
         VariantDict::new(Some(&self.dictionary)).lookup(key).ok()?
+    }
+
+    /// Does it say that an import of today's format wrote it?
+    pub fn is_of_today(&self) -> bool {
+        let today = metadata::importer_version(metadata::FORMAT);
+        self.text(metadata::IMPORTER_VERSION) == Some(today)
     }
 
     /// Bytes (`ay`); `None` if the key is missing or of another type.
@@ -99,6 +107,16 @@ impl Repo {
             .collect::<Result<Vec<_>>>()?;
         refs.sort_unstable();
         Ok(refs)
+    }
+
+    /// The commits of all images, which importers write: what such a commit says is not what an image says.
+    ///
+    /// # Errors
+    /// The refs cannot be listed.
+    pub fn image_commits(&self) -> Result<BTreeSet<Digest>> {
+        let mut refs = self.refs_below(RefName::IMAGE_PREFIX)?;
+        refs.extend(self.refs_below(&RefName::our_base_images())?);
+        Ok(refs.into_iter().map(|(_, commit)| commit).collect())
     }
 
     /// A text of the metadata that lie beside a commit, not in it; `None` if there is no such text.

@@ -21,22 +21,23 @@ const INSIDE: &str = "IMPORT_OCI_VM_TESTS_INSIDE";
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    if !arguments.list {
-        if let Some(reason) = cannot_run() {
-            writeln!(io::stderr(), "vm-tests: not run: {reason}").ok();
-            return ExitCode::from(NOT_RUN);
-        }
-        if std::env::var_os(INSIDE).is_none() {
-            return enter_namespace();
-        }
-    }
-    // A guest takes all cores that a small machine has.
-    arguments.test_threads.get_or_insert(1);
     let trials = cases::CASES.iter().map(|&(name, case)| {
         Trial::test(name, move || {
             lab::run_case(name, case).map_err(|error| format!("{error:#}").into())
         })
     });
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials.collect()).exit_code();
+    }
+    if let Some(reason) = cannot_run() {
+        writeln!(io::stderr(), "vm-tests: not run: {reason}").ok();
+        return ExitCode::from(NOT_RUN);
+    }
+    if std::env::var_os(INSIDE).is_none() {
+        return enter_namespace();
+    }
+    // A guest takes all cores that a small machine has.
+    arguments.test_threads.get_or_insert(1);
     let _lock = match lab::lock_output() {
         Ok(lock) => lock,
         Err(error) => {
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
     };
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     lab::remove_disks();
-    if !arguments.list && conclusion.num_passed + conclusion.num_failed == 0 {
+    if conclusion.num_passed + conclusion.num_failed == 0 {
         writeln!(io::stderr(), "vm-tests: no case has such a name").ok();
         return ExitCode::FAILURE;
     }

@@ -106,18 +106,6 @@ pub fn update_inside(lab: &Lab) -> Result<()> {
     disk.check()
 }
 
-/// What a guest is at when its power fails, as conditions of a shell.
-const MOMENTS: &[(&str, &str)] = &[
-    (
-        "writes-objects",
-        "find /ostree/repo/tmp/staging-* -name '*.file' | grep -q .",
-    ),
-    (
-        "deploys",
-        "[ $(ls -d /ostree/deploy/debian/deploy/*.0 | wc -l) -gt 1 ]",
-    ),
-];
-
 /// The power fails while the second release is imported, and again while it is deployed. Nothing is lost,
 /// the first release still starts, and the unit does it all at the next try.
 pub fn power_cut(lab: &Lab) -> Result<()> {
@@ -126,22 +114,28 @@ pub fn power_cut(lab: &Lab) -> Result<()> {
     let before = disk.mount()?.refs()?;
     let expected = expectations(first);
 
-    for &(name, condition) in MOMENTS {
+    // The power of a guest fails once a condition of a shell holds in it.
+    let cut = |name: &str, condition: &str| -> Result<()> {
         let mut guest = lab.start_with(&disk, name, &medium)?;
         lab.judge(&mut guest, name, &expected)?;
         mount_medium(&mut guest)?;
         guest.shell(&start_unit("--no-block", "2"))?;
         // With `sync`, so that the disk has what is half done, too.
-        guest.shell(&format!(
-            "until {condition}; do sleep 0.1; done 2>/dev/null; sync"
-        ))?;
+        let wait = format!("until {condition}; do sleep 0.1; done 2>/dev/null; sync");
+        guest.shell(&wait)?;
         drop(guest);
-        if name == "writes-objects" {
-            let refs = disk.mount()?.refs()?;
-            ensure!(refs == before, "refs were:\n{before}\nand are:\n{refs}");
-        }
-        disk.check()?;
-    }
+        disk.check()
+    };
+    cut(
+        "writes-objects",
+        "find /ostree/repo/tmp/staging-* -name '*.file' | grep -q .",
+    )?;
+    let refs = disk.mount()?.refs()?;
+    ensure!(refs == before, "refs were:\n{before}\nand are:\n{refs}");
+    cut(
+        "deploys",
+        "[ $(ls -d /ostree/deploy/debian/deploy/*.0 | wc -l) -gt 1 ]",
+    )?;
 
     let mut guest = lab.start_with(&disk, "again", &medium)?;
     mount_medium(&mut guest)?;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Output};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::fs::lgetxattr;
@@ -174,10 +174,7 @@ fn file(path: &str) -> Result<Option<FileState>> {
 
 /// The standard output of a command that ends with one of these codes: what fails would else find nothing.
 fn checked(words: &[&str], codes: &[i32]) -> Result<String> {
-    let output = Command::new(words[0])
-        .args(&words[1..])
-        .output()
-        .with_context(|| format!("starting {}", words[0]))?;
+    let output = run(words)?;
     let code = output.status.code();
     ensure!(
         code.is_some_and(|code| codes.contains(&code)),
@@ -190,9 +187,12 @@ fn checked(words: &[&str], codes: &[i32]) -> Result<String> {
 
 /// The standard output of a command, whether it fails or not: a report says what there is to say.
 fn output(words: &[&str]) -> Result<String> {
-    let output = Command::new(words[0])
+    Ok(String::from_utf8_lossy(&run(words)?.stdout).into_owned())
+}
+
+fn run(words: &[&str]) -> Result<Output> {
+    Command::new(words[0])
         .args(&words[1..])
         .output()
-        .with_context(|| format!("starting {}", words[0]))?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        .with_context(|| format!("starting {}", words[0]))
 }
